@@ -1,0 +1,66 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# Any Python from 3.11 on; `make PYTHON=/path/to/python3 …` names one.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+$(VENV)/python:
+	@test -n "$(PYTHON)" || { echo "instanced needs Python 3.11 or newer, and none is on the PATH; name one with make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python -m venv failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/setup: requirements/run.txt pyproject.toml | $(VENV)/python
+	@echo "setting up $(VENV) ..." >&2
+	@$(PIP) --require-hashes -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/setup-test: requirements/test.txt $(VENV)/setup
+	@echo "installing what the tests need ..." >&2
+	@$(PIP) --require-hashes -r requirements/test.txt
+	@touch $@
+
+$(VENV)/setup-dev: requirements/dev.txt $(VENV)/setup-test
+	@echo "installing what development needs ..." >&2
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/setup ## set up .venv with the server and its locked dependencies
+
+.PHONY: run
+run: $(VENV)/setup ## serve gRPC on 127.0.0.1:50051, gRPC-Web and JSON on 127.0.0.1:8080
+	@exec $(BIN)/instanced serve $(ARGS)
+
+.PHONY: test
+test: $(VENV)/setup-test ## run the tests; suites that need Go, Node or Chromium skip where those are missing
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/setup-dev ## ruff, mypy, buf lint and buf breaking
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/python proto/compile.py --check
+
+.PHONY: proto
+proto: $(VENV)/setup-dev ## write generated/ anew from proto/
+	@$(BIN)/python proto/compile.py
+
+.PHONY: lock
+lock: $(VENV)/setup-dev ## pin the newest versions that pyproject.toml allows, with hashes
+	@for extras in "run build" "test build test" "dev build test dev"; do set -- $$extras; out=requirements/$$1.txt; shift; \
+		$(BIN)/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
+			--no-emit-index-url --no-header --no-annotate $$(printf -- '--extra %s ' $$@) --output-file $$out || exit 1; done
+
+.PHONY: clean
+clean: ## remove .venv and caches, never data
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

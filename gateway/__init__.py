@@ -1,0 +1,1 @@
+"""gRPC-Web and JSON for any grpc.aio servicers."""

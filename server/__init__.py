@@ -1,0 +1,1 @@
+"""The product: an instance API over gRPC, gRPC-Web and JSON, on SQLite."""
