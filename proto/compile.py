@@ -63,7 +63,7 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail where something lags, lints or breaks"
+        "--check", action="store_true", help="write nothing; fail on what lags or breaks"
     )
     parser.add_argument("--publish", action="store_true", help="make the present descriptors the published ones")
     arguments = parser.parse_args()

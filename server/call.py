@@ -1,0 +1,25 @@
+"""The call being served, for whatever runs inside of it: interceptors fill it in, servicers and the access log read it."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from server.domain.errors import DomainError
+from server.domain.model import Instance
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, from its metadata to its reply.
+
+    `failure`, once set, is raised in place of the servicer's behaviour: a call is refused before its message is read.
+    """
+
+    method: str
+    request_id: str
+    user_id: str | None = None
+    instance: Instance | None = None
+    instance_id: str | None = None
+    failure: DomainError | None = None
+
+
+current_call: ContextVar[Call] = ContextVar("current_call")
