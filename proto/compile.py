@@ -62,9 +62,7 @@ def check(descriptors: Path, fresh: Path) -> int:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail on what lags or breaks"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail on what lags or breaks")
     parser.add_argument("--publish", action="store_true", help="make the present descriptors the published ones")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
