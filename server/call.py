@@ -1,4 +1,4 @@
-"""The call being served, for whatever runs inside of it: interceptors fill it in, servicers and the access log read it."""
+"""The call being served: interceptors fill it in, servicers and the access log read it."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +20,18 @@ class Call:
     instance: Instance | None = None
     instance_id: str | None = None
     failure: DomainError | None = None
+    # Why the call was refused, in words for the log alone.
+    reason: str | None = None
+
+    def asked_instance(self) -> Instance:
+        """Return the instance that an RPC with `asked_instance` in its authorization is about.
+
+        Raises:
+            RuntimeError: nothing authorized the call for an instance, which is a bug.
+        """
+        if self.instance is None:
+            raise RuntimeError(f"{self.method} was not authorized for an instance")
+        return self.instance
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")

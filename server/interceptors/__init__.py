@@ -1,0 +1,1 @@
+"""What stands around every call, on both fronts alike: access log, errors, authentication; and what one front lacks."""

@@ -1,0 +1,55 @@
+"""Server reflection under both of its names: v1alpha, which grpcio-reflection has, and v1, the same on the wire.
+
+https://github.com/grpc/grpc/blob/master/doc/server-reflection.md
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection_pb2 as v1alpha
+
+V1ALPHA = reflection.SERVICE_NAME
+V1 = "grpc.reflection.v1.ServerReflection"
+
+
+class Registry(Protocol):
+    """What servicers are added to: a grpc server, or the gateway."""
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Add handlers."""
+
+
+def add_reflection(services: Iterable[str], *registries: Registry) -> None:
+    """Serve reflection of `services`, and of itself, on each registry."""
+    _publish_v1()
+    servicer = reflection.aio.ReflectionServicer([*services, V1, V1ALPHA])
+    method = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=v1alpha.ServerReflectionRequest.FromString,
+        response_serializer=v1alpha.ServerReflectionResponse.SerializeToString,
+    )
+    handlers = [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}) for name in (V1, V1ALPHA)]
+    for registry in registries:
+        registry.add_generic_rpc_handlers(handlers)
+
+
+def _publish_v1() -> None:
+    """Add the v1 file to the descriptors, made from the other by its package's name, so that reflection can show it."""
+    pool = descriptor_pool.Default()
+    try:
+        pool.FindServiceByName(V1)
+    except KeyError:
+        file = descriptor_pb2.FileDescriptorProto()
+        v1alpha.DESCRIPTOR.CopyToProto(file)
+        file.name = "grpc/reflection/v1/reflection.proto"
+        file.package = "grpc.reflection.v1"
+        for message in file.message_type:
+            for field in message.field:
+                field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
+        for method in file.service[0].method:
+            method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
+            method.output_type = method.output_type.replace(".v1alpha.", ".v1.")
+        pool.Add(file)
