@@ -1,0 +1,61 @@
+"""The HTTP listener's socket, bound before anything starts, and the TLS that it may speak."""
+
+import socket
+import ssl
+import tempfile
+from pathlib import Path
+
+from server.settings import SettingsError, split_address
+
+_BACKLOG = 2048
+
+
+def bind(address: str) -> socket.socket:
+    """Bind and listen on `HOST:PORT`.
+
+    Raises:
+        SettingsError: the port is in use, or the address is not this machine's.
+    """
+    host, port = split_address(address)
+    try:
+        family, kind, protocol, _, resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            # A port that a stopped server has left connections on is free; one that is listened on is not.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(resolved)
+            listener.listen(_BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen for HTTP on {address}: {error.strerror}; choose another with --http HOST:PORT"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def shown(host: str, port: int) -> str:
+    """Write an address as `HOST:PORT`, IPv6 hosts in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def tls_context(pem: tuple[bytes, bytes]) -> ssl.SSLContext:
+    """Make the TLS of a listener from the PEM of its certificate chain and key.
+
+    Raises:
+        SettingsError: they are no PEM, or do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    with tempfile.TemporaryDirectory() as folder:
+        # The ssl module reads files only; the folder is ours alone and gone in a moment.
+        names = [Path(folder) / name for name in ("certificate", "key")]
+        for name, content in zip(names, pem, strict=True):
+            name.write_bytes(content)
+        try:
+            context.load_cert_chain(*names)
+        except ssl.SSLError as error:
+            raise SettingsError(f"TLS: the certificate and key cannot be used: {error.reason or error}") from error
+    return context
