@@ -1,0 +1,96 @@
+"""Authorizes every call before its message is read."""
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from server.call import Call, current_call
+from server.domain.errors import DomainError
+from server.identity.authorizer import Authorizer
+from server.identity.metadata import read_metadata
+from server.identity.requirements import Requirement, Requirements
+from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, Handler, responses, rewrap
+
+
+class AuthenticationInterceptor(BehaviourInterceptor):
+    """Fills in who calls and which instance is asked for, or sets the call's `failure`.
+
+    The failure is raised in place of the behaviour, inside of whatever stands around it, and the message is not parsed.
+    Public RPCs pass as they are, and so do unknown ones, for the front to answer alike with or without a token.
+    """
+
+    def __init__(self, authorizer: Authorizer, requirements: Requirements) -> None:
+        super().__init__()
+        self._authorizer = authorizer
+        self._requirements = requirements
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Authorize the call, then let the others have it."""
+        requirement = self._requirements.get(handler_call_details.method)
+        handler = await continuation(handler_call_details)
+        if handler is None or (requirement is not None and requirement.permission is None):
+            return handler
+        call = current_call.get()
+        if call.failure is None:
+            await self._authorize(call, requirement, handler_call_details)
+        return self.wrap(handler)
+
+    async def unary(self, inner: Behaviour, request: Any, context: Context) -> Any:
+        """Answer a call that has one response, if it may run."""
+        _raise_failure()
+        return await inner(request, context)
+
+    async def stream(self, inner: Behaviour, request: Any, context: Context) -> AsyncIterator[Any]:
+        """Answer a call that has a stream of responses, if it may run."""
+        _raise_failure()
+        async for response in responses(inner, request, context):
+            yield response
+
+    def wrap(self, handler: Handler) -> Handler:
+        """Return `handler` with a deserializer, too, that leaves the message of a refused call alone."""
+        known = self._wrapped.get(id(handler))
+        if known is None:
+            deserializer = handler.request_deserializer and functools.partial(
+                _deserialize, handler.request_deserializer
+            )
+            known = self._wrapped[id(handler)] = (handler, rewrap(handler, self._around, deserializer=deserializer))
+        return known[1]
+
+    async def _authorize(self, call: Call, requirement: Requirement | None, details: grpc.HandlerCallDetails) -> None:
+        try:
+            if requirement is None:
+                raise RuntimeError(f"{call.method} is served, and its requirements were not read at start")  # noqa: TRY301
+            presented = read_metadata(details.invocation_metadata)
+            claims = self._authorizer.authenticate(presented)
+            call.user_id = claims.user.id
+            call.instance = await self._authorizer.admit(requirement, claims, presented)
+            if call.instance is not None:
+                call.instance_id = call.instance.id
+        except DomainError as error:
+            call.failure = error
+        except Exception as error:  # noqa: BLE001 - outside of a behaviour it would end the call with no status of ours
+            call.failure = _Unforeseen(error)
+
+
+class _Unforeseen(DomainError):
+    """Carries an exception that no rule foresees to where failures are raised."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("an internal error occurred")
+        self.cause = cause
+
+
+def _raise_failure() -> None:
+    failure = current_call.get().failure
+    if failure is not None:
+        raise failure.cause if isinstance(failure, _Unforeseen) else failure
+
+
+def _deserialize(deserializer: Callable[[bytes], Any], data: bytes) -> Any:
+    return deserializer(data) if current_call.get().failure is None else data
