@@ -1,0 +1,177 @@
+"""Commands as callers give them, checked field by field."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from server.domain.emails import normalize_email
+from server.domain.errors import InvalidCommand, Violation
+from server.domain.languages import normalize_language
+from server.domain.names import domain_fault
+from server.domain.passwords import password_fault
+
+TEXT_LIMIT: Final = 200
+LANGUAGE_LIMIT: Final = 10
+DEFAULT_LANGUAGE: Final = "en"
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE: Final = "holds half of a surrogate pair, which is no character; send valid Unicode"
+
+
+def _refused(reason: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def _text(limit: int) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if len(value) > limit:
+            raise _refused(f"may have at most {limit} characters; {len(value)} were sent")
+        if (control := _CONTROL.search(value)) is not None:
+            raise _refused(
+                f"holds the control character U+{ord(control[0]):04X} at position {control.start() + 1}; leave it out"
+            )
+        return value
+
+    return check
+
+
+def _language(value: str) -> str:
+    try:
+        return normalize_language(value) if value else value
+    except ValueError as fault:
+        raise _refused(str(fault)) from None
+
+
+# Control characters are looked for before white space around is dropped, for tabs and line ends are both.
+
+Text = Annotated[str, AfterValidator(_text(TEXT_LIMIT)), AfterValidator(str.strip)]
+Language = Annotated[str, AfterValidator(_text(LANGUAGE_LIMIT)), AfterValidator(str.strip), AfterValidator(_language)]
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class OwnerEmail(_Fields):
+    """The address of the instance's first user, and whether the caller vouches for it."""
+
+    email: Text = Field(default="", validate_default=True)
+    is_email_verified: bool = False
+
+    @field_validator("email")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if not value:
+            raise _refused("is required; give the owner's e-mail address")
+        try:
+            return normalize_email(value)
+        except ValueError as fault:
+            raise _refused(f"must be an e-mail address: {fault}") from None
+
+
+class OwnerProfile(_Fields):
+    """How the instance's first user is called and spoken to."""
+
+    first_name: Text = ""
+    last_name: Text = ""
+    preferred_language: Language = ""
+
+
+class OwnerPassword(_Fields):
+    """The first password of the instance's first user; empty: none yet. It never shows in a repr or an error."""
+
+    password: SecretStr = SecretStr("")
+    password_change_required: bool = False
+
+    @field_validator("password", mode="before")
+    @classmethod
+    def _follows_policy(cls, value: object) -> SecretStr:
+        if not isinstance(value, str):
+            raise _refused("must be a string")
+        if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise _refused(_SURROGATE)
+        _text(TEXT_LIMIT)(value)
+        if value and (fault := password_fault(value)):
+            raise _refused(fault)
+        return SecretStr(value)
+
+
+class AddInstance(_Fields):
+    """Set up an instance. Built by `parse`; what the caller left empty then holds what stands for it."""
+
+    instance_name: Text = Field(default="", validate_default=True)
+    first_org_name: Text = Field(default="", validate_default=True)
+    custom_domain: Text = ""
+    owner_email: OwnerEmail
+    owner_user_name: Text = Field(default="", validate_default=True)
+    owner_profile: OwnerProfile = OwnerProfile()
+    owner_password: OwnerPassword = OwnerPassword()
+    default_language: Language = Field(default="", validate_default=True)
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, object], *, external_domain: str) -> Self:
+        """Check the fields of an AddInstanceRequest, named as in the .proto; a message that is unset is absent.
+
+        Raises InvalidCommand with one violation for each field that breaks a rule, all at once.
+        """
+        try:
+            return cls.model_validate(fields, context=external_domain)
+        except ValidationError as invalid:
+            found = invalid.errors(include_url=False, include_context=False, include_input=False)
+        raise InvalidCommand([_violation(error) for error in found])
+
+    @field_validator("instance_name")
+    @classmethod
+    def _is_given(cls, value: str) -> str:
+        if not value:
+            raise _refused(f"is required; give the instance a name of 1 to {TEXT_LIMIT} characters")
+        return value
+
+    @field_validator("first_org_name")
+    @classmethod
+    def _else_instance_name(cls, value: str, info: ValidationInfo) -> str:
+        return value or info.data.get("instance_name", "")
+
+    @field_validator("owner_user_name")
+    @classmethod
+    def _else_email(cls, value: str, info: ValidationInfo) -> str:
+        if value or "owner_email" not in info.data:
+            return value
+        return str(info.data["owner_email"].email)
+
+    @field_validator("custom_domain")
+    @classmethod
+    def _is_domain(cls, value: str, info: ValidationInfo) -> str:
+        domain = value.lower() if value.isascii() else value
+        if domain and (fault := domain_fault(domain, external_domain=str(info.context))):
+            raise _refused(fault)
+        return domain
+
+    @field_validator("default_language")
+    @classmethod
+    def _else_english(cls, value: str) -> str:
+        return value or DEFAULT_LANGUAGE
+
+
+def _violation(error: ErrorDetails) -> Violation:
+    path = ".".join(to_camel(str(name)) for name in error["loc"])
+    match error["type"]:
+        case "missing":
+            return Violation(path, "is required")
+        case "string_unicode":
+            return Violation(path, _SURROGATE)
+        case _:
+            return Violation(path, error["msg"])

@@ -1,0 +1,120 @@
+"""Group commit: commands that wait at the same time share one transaction.
+
+A transaction costs a sync of the disk, whatever it holds. While one runs, commands gather; when it ends, all that wait
+go into the next. Nobody waits for a group to fill.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from server.domain.decisions import Command
+from server.domain.errors import StoreUnavailable
+from server.store.interface import Recorded
+
+WAITING_LIMIT: Final = 10_000
+GROUP_LIMIT: Final = 512
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command, and the id of the user who gave it."""
+
+    command: Command
+    creator: str
+
+
+# Commits a group, and says for each order in turn what was recorded or what to raise. Raising itself, it fails the
+# whole group.
+Commit = Callable[[Sequence[Order]], Awaitable[Sequence[Recorded | Exception]]]
+
+
+class GroupCommit:
+    """The one task that writes: `execute` hands it a command and waits for the outcome.
+
+    Built inside a running event loop.
+    """
+
+    def __init__(self, commit: Commit, *, waiting_limit: int = WAITING_LIMIT, group_limit: int = GROUP_LIMIT) -> None:
+        self._commit = commit
+        self._waiting_limit = waiting_limit
+        self._group_limit = group_limit
+        self._waiting: deque[tuple[Order, asyncio.Future[Recorded]]] = deque()
+        self._running: list[tuple[Order, asyncio.Future[Recorded]]] = []
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._task = asyncio.create_task(self._run(), name="group commit")
+
+    async def execute(self, command: Command, creator: str) -> Recorded:
+        """Return what `command` recorded, or raise what became of it.
+
+        Cancelled while it waits, it is never begun; once its group has begun, it is finished without the caller. Raises
+        StoreUnavailable where too many wait already.
+        """
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if len(self._waiting) >= self._waiting_limit:
+            raise StoreUnavailable(f"{self._waiting_limit} commands wait already")
+        outcome: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        self._waiting.append((Order(command, creator), outcome))
+        self._wake.set()
+        return await outcome
+
+    async def close(self) -> None:
+        """Finish what waits and accept nothing more."""
+        self._closed = True
+        self._wake.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(self._task)
+
+    async def _run(self) -> None:
+        try:
+            while await self._anything_waits():
+                self._running = self._next_group()
+                if self._running:
+                    await self._serve(self._running)
+                self._running = []
+        finally:
+            # Whatever ended this task, nobody may be left waiting for it.
+            self._closed = True
+            for _, outcome in (*self._running, *self._waiting):
+                if not outcome.done():
+                    outcome.set_exception(StoreUnavailable("the writer ended"))
+
+    async def _anything_waits(self) -> bool:
+        while not self._waiting and not self._closed:
+            self._wake.clear()
+            await self._wake.wait()
+        return bool(self._waiting)
+
+    def _next_group(self) -> list[tuple[Order, asyncio.Future[Recorded]]]:
+        group: list[tuple[Order, asyncio.Future[Recorded]]] = []
+        while self._waiting and len(group) < self._group_limit:
+            order, outcome = self._waiting.popleft()
+            if not outcome.done():  # else its caller went away while it waited
+                group.append((order, outcome))
+        return group
+
+    async def _serve(self, group: Sequence[tuple[Order, asyncio.Future[Recorded]]]) -> None:
+        try:
+            results = await self._commit([order for order, _ in group])
+            pairs = list(zip(group, results, strict=True))
+        except StoreUnavailable as failure:
+            pairs = [(waiting, StoreUnavailable(failure.cause)) for waiting in group]
+        except Exception as bug:  # noqa: BLE001 - the callers get it
+            # A bug must not end the writer; each caller gets it, and their log lines say which it was.
+            _log.exception("a group of %d commands failed", len(group))
+            pairs = [(waiting, bug) for waiting in group]
+        for (_, outcome), result in pairs:
+            if outcome.done():
+                continue
+            if isinstance(result, Exception):
+                outcome.set_exception(result)
+            else:
+                outcome.set_result(result)

@@ -1,0 +1,63 @@
+"""Connections: how each is set up, and how a whole piece of work runs on a connection's thread in one trip."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import aiosqlite
+
+Result = TypeVar("Result")
+
+# Opens a database file; the number is how many seconds to wait for another process's lock. Tests put faults in here.
+Connector = Callable[[Path, float], sqlite3.Connection]
+
+BUSY_TIMEOUT: Final = 5.0
+
+
+def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """Open the database file at `path`, which must exist, for durable commits in WAL mode.
+
+    Transactions are begun by hand. Raises sqlite3.Error. https://www.sqlite.org/pragma.html#pragma_synchronous
+    """
+    # mode=rw: SQLite would create a missing file with the permissions of the umask.
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=busy_timeout, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class Connection(aiosqlite.Connection):
+    """An aiosqlite connection that also runs whole functions on its thread.
+
+    aiosqlite makes a trip to the thread for each statement, and a group of commands has some twenty-five statements
+    each. Its own way there, `_execute`, is protected; this class is the only place that uses it.
+    """
+
+    async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Return `work(connection)`, run on the connection's thread; raises what it raises.
+
+        Cancelled, it still runs to its end.
+        """
+        result: Result = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite leaves it so
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Opens connections to one database file, all set up alike."""
+
+    path: Path
+    busy_timeout: float = BUSY_TIMEOUT
+    connector: Connector = connect
+
+    async def open(self) -> Connection:
+        """Return a connection on a thread of its own; the caller closes it. Raises sqlite3.Error."""
+        connection = Connection(lambda: self.connector(self.path, self.busy_timeout), iter_chunk_size=64)
+        await connection
+        return connection

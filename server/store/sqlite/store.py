@@ -1,0 +1,83 @@
+"""The store on SQLite, put together: a writer behind group commit, a reader behind a cache."""
+
+import sqlite3
+import time
+from functools import partial
+
+from server.domain.decisions import Command
+from server.domain.model import Instance
+from server.store.cache import InstanceCache
+from server.store.folder import DataFolder
+from server.store.grouping import GroupCommit
+from server.store.interface import Recorded
+from server.store.sqlite.connection import BUSY_TIMEOUT, Connector, Opener, connect
+from server.store.sqlite.opening import open_database, refusal
+from server.store.sqlite.reader import Reader
+from server.store.sqlite.transaction import Clock
+from server.store.sqlite.writer import Writer
+
+
+class SQLiteStore:
+    """A `server.store.interface.Store`; built by `open_store`."""
+
+    def __init__(self, writer: Writer, reader: Reader, cache: InstanceCache) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._cache = cache
+        self._group_commit = GroupCommit(writer.commit)
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed since the store was opened."""
+        return self._writer.commits
+
+    @property
+    def queries(self) -> int:
+        """How many queries the reads needed since the store was opened."""
+        return self._reader.queries
+
+    async def execute(self, command: Command, creator: str) -> Recorded:
+        """Store what follows from `command`; see `Store.execute`."""
+        return await self._group_commit.execute(command, creator)
+
+    async def instance_by_domain(self, domain: str) -> Instance | None:
+        """Return the instance that `domain` leads to; see `Store.instance_by_domain`."""
+        return await self._cache.by_domain(domain, partial(self._reader.instance_by_domain, domain))
+
+    async def instance_by_id(self, instance_id: str) -> Instance | None:
+        """Return the instance with that id; see `Store.instance_by_id`."""
+        return await self._cache.by_id(instance_id, partial(self._reader.instance_by_id, instance_id))
+
+    async def close(self) -> None:
+        """Finish the commands that wait, then close; the write-ahead log is emptied into the database file."""
+        await self._group_commit.close()
+        await self._reader.close()
+        await self._writer.close()
+
+
+def now() -> int:
+    """Return microseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1000
+
+
+async def open_store(
+    folder: DataFolder,
+    *,
+    busy_timeout: float = BUSY_TIMEOUT,
+    clock: Clock = now,
+    connector: Connector = connect,
+) -> SQLiteStore:
+    """Open the database in `folder`, creating or migrating it where need be.
+
+    The caller closes the store, then the folder. A command waits `busy_timeout` seconds for another process's lock.
+    Raises StoreRefused where the database cannot be served.
+    """
+    opener = Opener(folder.database, busy_timeout, connector)
+    cache = InstanceCache()
+    writing = await open_database(folder, opener)
+    try:
+        reading = await opener.open()
+    except sqlite3.Error as failure:
+        await writing.close()
+        raise refusal(folder.database, failure) from failure
+    return SQLiteStore(Writer(writing, opener, clock=clock, changed=cache.drop), Reader(reading, opener), cache)

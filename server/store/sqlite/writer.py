@@ -1,0 +1,119 @@
+"""The writing connection: commits groups, finds out what a failed COMMIT left, and comes back after a storage error."""
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from server.domain.errors import StoreUnavailable
+from server.store.grouping import Order
+from server.store.interface import Recorded
+from server.store.sqlite.connection import Connection, Opener
+from server.store.sqlite.failures import cause
+from server.store.sqlite.transaction import Clock, CommitFailed, Group, TransactionLost, has_event, write_group
+
+_log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Commits one group at a time, as `grouping.Commit`.
+
+    `changed` is told the instances of a commit before anyone else is.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        opener: Opener,
+        *,
+        clock: Clock,
+        changed: Callable[[Iterable[str]], None],
+    ) -> None:
+        self._connection: Connection | None = connection
+        self._opener = opener
+        self._clock = clock
+        self._changed = changed
+        self.commits = 0
+
+    async def commit(self, orders: Sequence[Order]) -> Sequence[Recorded | Exception]:
+        """Return the outcome of each order, durable.
+
+        Raises StoreUnavailable where the storage failed: nothing is stored.
+        """
+        try:
+            connection = await self._connected()
+            group = await connection.run(partial(write_group, orders=orders, clock=self._clock))
+        except CommitFailed as failure:
+            group = await self._settle(failure)
+        except (sqlite3.Error, TransactionLost) as failure:
+            await self._disconnect()
+            _log.warning("a group of %d commands is not stored: %s", len(orders), cause(failure))
+            raise StoreUnavailable(cause(failure)) from failure
+        except BaseException:
+            # A bug, or the loop ending: the connection may be anywhere in the group.
+            await self._disconnect()
+            raise
+        if group.last_event is not None:
+            self.commits += 1
+        self._changed(group.changed)
+        return group.outcomes
+
+    async def close(self) -> None:
+        """Move the log into the database file, so that a copy of that file alone is whole, and close."""
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):  # the write-ahead log is as good a place; the next start reads it
+                await self._connection.run(_checkpoint)
+        await self._disconnect()
+
+    async def _settle(self, failure: CommitFailed) -> Group:
+        """Find out on a new connection whether a group is stored whose COMMIT failed, and make that true for good.
+
+        A sync that failed may have lost pages that it called written, so the group is acknowledged only after a
+        checkpoint; and a group that is not there may have left frames in the write-ahead log that a crash would bring
+        back, which the same checkpoint cuts off.
+        """
+        group, reason = failure.group, cause(failure.__cause__ or failure)
+        await self._disconnect()
+        self._changed(group.changed)
+        try:
+            connection = await self._connected()
+            stored = await connection.run(partial(_settled, group=group))
+        except (sqlite3.Error, _CheckpointBlocked) as second:
+            await self._disconnect()
+            _log.error(
+                "COMMIT failed (%s), and whether its group is stored cannot be found out: %s", reason, cause(second)
+            )
+            raise StoreUnavailable(f"COMMIT failed, outcome unknown: {reason}; {cause(second)}") from second
+        _log.warning("COMMIT failed (%s); its group is %s", reason, "stored" if stored else "not stored")
+        if not stored:
+            raise StoreUnavailable(f"COMMIT failed: {reason}") from failure
+        return group
+
+    async def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = await self._opener.open()
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                await connection.close()
+
+
+class _CheckpointBlocked(Exception):
+    """Another connection reads or writes and has not let the checkpoint finish in time."""
+
+
+def _settled(connection: sqlite3.Connection, group: Group) -> bool:
+    stored = group.last_event is not None and has_event(connection, group.last_event)
+    _checkpoint(connection)
+    return stored
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    # TRUNCATE syncs the log, writes it into the database file, syncs that and empties the log.
+    blocked, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if blocked:
+        raise _CheckpointBlocked("the write-ahead log is in use")
