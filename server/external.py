@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from server.settings import Settings
+from server.store.folder import DataFolder
 
 _FILE = "server.json"
 
@@ -20,20 +21,14 @@ def external_url(settings: Settings, http_port: int) -> str:
     return f"{scheme}://{settings.external_domain}" + ("" if port == own_port else f":{port}")
 
 
-def publish(folder: Path, url: str, grpc: str, http: str) -> None:
-    """Say in the data folder where this server is reached."""
-    content = {"pid": os.getpid(), "external_url": url, "grpc": grpc, "http": http}
-    unfinished = folder / f".{_FILE}"
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file)
-    unfinished.replace(folder / _FILE)
+def publish(folder: DataFolder, url: str, grpc: str, http: str) -> None:
+    """Say in the data folder where this server is reached. Raises StoreRefused."""
+    folder.write(_FILE, json.dumps({"pid": os.getpid(), "external_url": url, "grpc": grpc, "http": http}).encode())
 
 
-def withdraw(folder: Path) -> None:
+def withdraw(folder: DataFolder) -> None:
     """Take back what `publish` said."""
-    with contextlib.suppress(FileNotFoundError):
-        (folder / _FILE).unlink()
+    (folder.path / _FILE).unlink(missing_ok=True)
 
 
 def published_url(folder: Path) -> str | None:

@@ -32,7 +32,7 @@ def bind(address: str) -> socket.socket:
         raise SettingsError(
             f"cannot listen for HTTP on {address}: {error.strerror}; choose another with --http HOST:PORT"
         ) from error
-    listener.setblocking(False)
+    listener.setblocking(False)  # noqa: FBT003 - the library takes it by position
     return listener
 
 
@@ -51,11 +51,11 @@ def tls_context(pem: tuple[bytes, bytes]) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     with tempfile.TemporaryDirectory() as folder:
         # The ssl module reads files only; the folder is ours alone and gone in a moment.
-        names = [Path(folder) / name for name in ("certificate", "key")]
-        for name, content in zip(names, pem, strict=True):
-            name.write_bytes(content)
+        certificate, key = Path(folder) / "certificate", Path(folder) / "key"
+        certificate.write_bytes(pem[0])
+        key.write_bytes(pem[1])
         try:
-            context.load_cert_chain(*names)
+            context.load_cert_chain(certificate, key)
         except ssl.SSLError as error:
             raise SettingsError(f"TLS: the certificate and key cannot be used: {error.reason or error}") from error
     return context

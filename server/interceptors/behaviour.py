@@ -2,13 +2,18 @@
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
-# An interceptor looks into no message, so the types of messages stay open here.
-Handler = grpc.RpcMethodHandler[Any, Any]
-Context = grpc.aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:
+    # An interceptor looks into no message, so the types of messages stay open here.
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    # grpc's classes are generic in their published types only.
+    Handler = grpc.RpcMethodHandler
+    Context = grpc.aio.ServicerContext
 Behaviour = Callable[[Any, Context], Any]
 
 

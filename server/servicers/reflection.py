@@ -38,18 +38,15 @@ def add_reflection(services: Iterable[str], *registries: Registry) -> None:
 
 def _publish_v1() -> None:
     """Add the v1 file to the descriptors, made from the other by its package's name, so that reflection can show it."""
-    pool = descriptor_pool.Default()
-    try:
-        pool.FindServiceByName(V1)
-    except KeyError:
-        file = descriptor_pb2.FileDescriptorProto()
-        v1alpha.DESCRIPTOR.CopyToProto(file)
-        file.name = "grpc/reflection/v1/reflection.proto"
-        file.package = "grpc.reflection.v1"
-        for message in file.message_type:
-            for field in message.field:
+    file = descriptor_pb2.FileDescriptorProto()
+    v1alpha.DESCRIPTOR.CopyToProto(file)
+    file.name, file.package = "grpc/reflection/v1/reflection.proto", "grpc.reflection.v1"
+    for message in file.message_type:
+        for field in message.field:
+            if field.type_name:
                 field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
-        for method in file.service[0].method:
-            method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
-            method.output_type = method.output_type.replace(".v1alpha.", ".v1.")
-        pool.Add(file)
+    for method in file.service[0].method:
+        method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
+        method.output_type = method.output_type.replace(".v1alpha.", ".v1.")
+    # A file that is there already, the same to the letter, is no error.
+    descriptor_pool.Default().Add(file)

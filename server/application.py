@@ -1,0 +1,170 @@
+"""The composition root: settings, store, identity, servicers, and the two fronts that serve them."""
+
+import asyncio
+import os
+import shlex
+import signal
+from contextlib import AsyncExitStack
+
+import grpc
+import structlog
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from zitadel import admin_pb2, system_pb2
+from zitadel.admin_pb2_grpc import add_AdminServiceServicer_to_server
+from zitadel.system_pb2_grpc import add_SystemServiceServicer_to_server
+
+from gateway import Gateway
+from gateway.hosts.uvicorn import UvicornHost
+from server import logs
+from server.domain.instances import Instances
+from server.domain.passwords import Passwords
+from server.external import external_url, publish, withdraw
+from server.identity.authorizer import Authorizer
+from server.identity.local_user import load_or_create_local_user, may_have_local_user
+from server.identity.requirements import read_requirements
+from server.identity.users import SystemUser, parse_system_users
+from server.interceptors.access_log import AccessLogInterceptor
+from server.interceptors.authentication import AuthenticationInterceptor
+from server.interceptors.drain import DrainInterceptor
+from server.interceptors.errors import ErrorInterceptor
+from server.interceptors.undecodable import UndecodableInterceptor
+from server.listeners import bind, shown, tls_context
+from server.native import listen, native_server
+from server.servicers.admin import AdminServicer
+from server.servicers.reflection import V1, V1ALPHA, add_reflection
+from server.servicers.system import SystemServicer
+from server.settings import Loaded, Settings, split_address
+from server.store.folder import DataFolder
+from server.store.sqlite import open_store
+
+SERVICES = (
+    system_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
+    admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+)
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+# Public by name: these descriptors are not ours to put an option on.
+PUBLIC = (HEALTH, V1, V1ALPHA)
+
+# Between saying NOT_SERVING to those who watch and ending their streams, in seconds.
+_LAST_WORD = 0.05
+
+
+def run(loaded: Loaded) -> None:
+    """Serve until SIGTERM or SIGINT has drained the server; a second signal ends the process at once.
+
+    Raises:
+        SettingsError, StoreRefused, ConfigurationError: it cannot start; the message says what to do.
+    """
+    logs.set_up(loaded.settings.log)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(loaded))
+
+
+async def _serve(loaded: Loaded) -> None:
+    settings, log = loaded.settings, structlog.get_logger()
+    if loaded.ignored:
+        log.warning("these settings mean nothing here and are ignored", settings=list(loaded.ignored))
+    stopping = _stop_on_signals()
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(DataFolder.open(settings.data))
+        users = _system_users(settings, folder)
+        store = await open_store(folder)
+        stack.push_async_callback(store.close)
+        passwords = Passwords()
+        stack.callback(passwords.close)
+
+        tls = settings.tls.read()
+        socket = bind(settings.http.address)
+        stack.callback(socket.close)
+        host, port = socket.getsockname()[:2]
+        url = external_url(settings, port)
+        instances = Instances(store, settings.external_domain, passwords)
+
+        drain = DrainInterceptor((HEALTH, V1, V1ALPHA))
+        chain: list[grpc.aio.ServerInterceptor] = [
+            AccessLogInterceptor(),
+            ErrorInterceptor(),
+            drain,
+            AuthenticationInterceptor(Authorizer(users, url, instances), read_requirements(SERVICES, public=PUBLIC)),
+        ]
+        native = native_server(settings.grpc, [*chain, UndecodableInterceptor()])
+        gateway = Gateway(
+            interceptors=chain,
+            cors_origins=settings.http.cors.origins,
+            max_message_bytes=settings.http.max_message_bytes,
+            json_unknown_fields=settings.json_.unknown_fields,
+            receive_timeout=settings.http.receive_timeout.total_seconds(),
+        )
+        checks = await _add_servicers(instances, native, gateway)
+
+        grpc_port = listen(native, settings.grpc.address, tls)
+        web = UvicornHost(
+            gateway,
+            socket,
+            tls=tls_context(tls) if tls else None,
+            max_header_bytes=settings.http.max_header_bytes,
+            header_timeout=settings.http.receive_timeout.total_seconds(),
+        )
+        await native.start()
+        await web.start()
+        grpc_address = shown(split_address(settings.grpc.address)[0], grpc_port)
+        http_address = shown(host, port)
+        publish(folder, url, grpc_address, http_address)
+        stack.callback(withdraw, folder)
+        print(f"grpc {grpc_address}\nhttp {http_address}", flush=True)  # noqa: T201 - clients and tests read it
+        log.info("serving", external_url=url, data=str(folder.path), users=sorted(users))
+
+        await stopping.wait()
+        log.info("draining", grace_s=settings.shutdown_grace.total_seconds())
+        await checks.enter_graceful_shutdown()
+        await asyncio.sleep(_LAST_WORD)
+        drain.drain()
+        grace = settings.shutdown_grace.total_seconds()
+        await asyncio.gather(native.stop(grace), web.stop(grace))
+    log.info("stopped")
+
+
+def _system_users(settings: Settings, folder: DataFolder) -> dict[str, SystemUser]:
+    """Return who may sign tokens: the configured users, or the server's own where nobody else can reach it."""
+    users = parse_system_users(settings.system_api_users)
+    if may_have_local_user(
+        configured=bool(users),
+        setting_present=settings.system_api_users is not None,
+        addresses=(settings.grpc.address, settings.http.address),
+    ):
+        local = load_or_create_local_user(folder.path).user
+        users = {local.id: local}
+        structlog.get_logger().info(
+            "no system user is configured, so the server made one of its own; get a token of it with the command",
+            command=f"instanced token --data {shlex.quote(str(settings.data))}",
+        )
+    return users
+
+
+async def _add_servicers(instances: Instances, native: grpc.aio.Server, gateway: Gateway) -> health.aio.HealthServicer:
+    """Add every servicer to both fronts; return the one that says whether the server takes calls."""
+    checks = health.aio.HealthServicer()
+    for service in ("", *SERVICES, *PUBLIC):
+        await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+    for front in (native, gateway):
+        add_SystemServiceServicer_to_server(SystemServicer(instances), front)
+        add_AdminServiceServicer_to_server(AdminServicer(), front)
+        health_pb2_grpc.add_HealthServicer_to_server(checks, front)
+    add_reflection((*SERVICES, HEALTH), native, gateway)
+    return checks
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Return the event that the first SIGTERM or SIGINT sets."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop(number: int) -> None:
+        if stopping.is_set():
+            # What was acknowledged is on disk; everything else may go.
+            os._exit(128 + number)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    return stopping
