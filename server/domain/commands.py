@@ -27,8 +27,9 @@ TEXT_LIMIT: Final = 200
 LANGUAGE_LIMIT: Final = 10
 DEFAULT_LANGUAGE: Final = "en"
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SURROGATE: Final = "holds half of a surrogate pair, which is no character; send valid Unicode"
+# Unicode's control characters (general category Cc) and halves of surrogate pairs (Cs), which no encoding of text can
+# carry.
+_NOT_TEXT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _refused(reason: str) -> PydanticCustomError:
@@ -39,10 +40,9 @@ def _text(limit: int) -> Callable[[str], str]:
     def check(value: str) -> str:
         if len(value) > limit:
             raise _refused(f"may have at most {limit} characters; {len(value)} were sent")
-        if (control := _CONTROL.search(value)) is not None:
-            raise _refused(
-                f"holds the control character U+{ord(control[0]):04X} at position {control.start() + 1}; leave it out"
-            )
+        if (found := _NOT_TEXT.search(value)) is not None:
+            kind = "a lone surrogate" if found[0] >= "\ud800" else "a control character"
+            raise _refused(f"has {kind}, U+{ord(found[0]):04X}, at position {found.start() + 1}; leave it out")
         return value
 
     return check
@@ -101,8 +101,6 @@ class OwnerPassword(_Fields):
     def _follows_policy(cls, value: object) -> SecretStr:
         if not isinstance(value, str):
             raise _refused("must be a string")
-        if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise _refused(_SURROGATE)
         _text(TEXT_LIMIT)(value)
         if value and (fault := password_fault(value)):
             raise _refused(fault)
@@ -168,10 +166,4 @@ class AddInstance(_Fields):
 
 def _violation(error: ErrorDetails) -> Violation:
     path = ".".join(to_camel(str(name)) for name in error["loc"])
-    match error["type"]:
-        case "missing":
-            return Violation(path, "is required")
-        case "string_unicode":
-            return Violation(path, _SURROGATE)
-        case _:
-            return Violation(path, error["msg"])
+    return Violation(path, "is required" if error["type"] == "missing" else error["msg"])

@@ -12,11 +12,16 @@ _BELOW: Final = ".x"
 def normalize_email(address: str) -> str:
     """Return `address` in Unicode normal form with its domain in lower case.
 
-    Raises ValueError, with a message for the caller, where it is no address. `root@localhost` and `a@b.test` are
-    addresses.
+    Raises ValueError, with a message for the caller, where it is no address. `root@localhost` and `a@b.test` are.
     """
     try:
-        valid = validate_email(address + _BELOW, check_deliverability=False, globally_deliverable=False)
+        return _validated(address)
     except EmailNotValidError as fault:
-        raise ValueError(str(fault)) from None
-    return valid.normalized.removesuffix(_BELOW)
+        try:
+            return _validated(address + _BELOW).removesuffix(_BELOW)
+        except EmailNotValidError:
+            raise ValueError(str(fault)) from None
+
+
+def _validated(address: str) -> str:
+    return validate_email(address, check_deliverability=False, globally_deliverable=False).normalized

@@ -15,6 +15,8 @@ from server.store.interface import StoreRefused
 DATABASE: Final = "instanced.db"
 LOCK: Final = "lock"
 
+_PRIVATE: Final = 0o700
+
 
 class DataFolder:
     """A data folder that this process holds, until it closes it or ends in whatever way.
@@ -107,15 +109,26 @@ class DataFolder:
 
 def _make(path: Path) -> None:
     try:
-        path.mkdir(mode=0o700, parents=True)
+        path.mkdir(mode=_PRIVATE, parents=True)
     except FileExistsError:
-        # A folder made by hand or by a container is tightened as well, unless it is shared by nature (/tmp) or not
-        # ours.
         found = path.stat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
-            path.chmod(0o700)
+        # One that another user made for us, as Kubernetes does, cannot be changed; its files are private all the same.
+        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+        if ours and stat.S_IMODE(found.st_mode) != _PRIVATE:
+            _tighten(path)
     else:
         _sync(path.parent)
+
+
+def _tighten(path: Path) -> None:
+    # A folder with files of others in it (someone's home, /) must not be closed to them.
+    names = {entry.name for entry in path.iterdir()} - {"lost+found"}
+    if names and LOCK not in names:
+        raise StoreRefused(
+            f"the folder {path} holds other files and is open to other users; "
+            "chmod 700 it if it is meant for data, or name an empty or new folder with --data"
+        )
+    path.chmod(_PRIVATE)
 
 
 def _probe(path: Path) -> None:

@@ -5,7 +5,6 @@ go into the next. Nobody waits for a group to fill.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -70,8 +69,7 @@ class GroupCommit:
         """Finish what waits and accept nothing more."""
         self._closed = True
         self._wake.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(self._task)
+        await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         try:
@@ -80,6 +78,8 @@ class GroupCommit:
                 if self._running:
                     await self._serve(self._running)
                 self._running = []
+        except Exception:  # noqa: BLE001 - logged, and told to all who wait
+            _log.critical("the writer ended; restart the server", exc_info=True)
         finally:
             # Whatever ended this task, nobody may be left waiting for it.
             self._closed = True

@@ -1,0 +1,43 @@
+import asyncio
+import time
+
+import pytest
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+
+from server.domain.passwords import Passwords
+
+
+async def test_a_hash_is_argon2id_with_the_agreed_costs_and_verifies() -> None:
+    passwords = Passwords()
+    hashed = await passwords.hash("Passw0rd!")
+    passwords.close()
+    assert hashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert PasswordHasher().verify(hashed, "Passw0rd!")
+    with pytest.raises(VerifyMismatchError):
+        PasswordHasher().verify(hashed, "passw0rd!")
+
+
+async def test_the_event_loop_stays_free_while_passwords_are_hashed() -> None:
+    passwords = Passwords()
+    hashes = [asyncio.create_task(passwords.hash("Passw0rd!")) for _ in range(20)]
+    await asyncio.sleep(0)
+    begun = time.perf_counter()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert time.perf_counter() - begun < 0.1
+    assert not all(task.done() for task in hashes)
+    assert len({await task for task in hashes}) == 20
+    passwords.close()
+
+
+async def test_a_caller_who_went_away_is_not_hashed_for() -> None:
+    passwords = Passwords()
+    hashes = [asyncio.create_task(passwords.hash("Passw0rd!")) for _ in range(200)]
+    await asyncio.sleep(0)
+    for task in hashes:
+        task.cancel()
+    begun = time.perf_counter()
+    await passwords.hash("Passw0rd!")
+    assert time.perf_counter() - begun < 2  # 200 would take some 2.5 s of two cores
+    passwords.close()
