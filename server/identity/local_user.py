@@ -23,7 +23,7 @@ _KEY_FILE = "local-user.key"
 _MEMBERSHIPS = (Membership(MemberType.SYSTEM, ("SYSTEM_OWNER", "IAM_OWNER")),)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
-_log = structlog.get_logger("instanced")
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -120,8 +120,11 @@ def _create(path: Path) -> None:
             path.hardlink_to(draft)
         except FileExistsError:
             return
+        except OSError:
+            # A file system without links.
+            draft.replace(path)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -31,7 +31,7 @@ _USER_KEYS = ("Path", "KeyData", "Memberships")
 _MEMBERSHIP_KEYS = ("MemberType", "AggregateID", "Roles")
 _MEMBER_TYPES = {"system": MemberType.SYSTEM, "iam": MemberType.IAM, "organization": MemberType.ORGANIZATION}
 
-_log = structlog.get_logger("instanced")
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
