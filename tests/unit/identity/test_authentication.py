@@ -127,7 +127,9 @@ async def target(kinds: Kinds, instances: KnownInstances, setups: Setups) -> Asy
         ErrorInterceptor(),
         AuthenticationInterceptor(Authorizer(users, EXTERNAL_URL, instances, clock=Clock()), Requirements(by_path, ())),
     )
-    server = grpc.aio.server(interceptors=interceptors, options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(
+        interceptors=interceptors, options=[("grpc.so_reuseport", 0), ("grpc.max_metadata_size", 32 << 10)]
+    )
     add_AdminServiceServicer_to_server(AdminServicer(), server)
     add_SystemServiceServicer_to_server(SystemServicer(cast("Instances", setups)), server)
     server.add_generic_rpc_handlers([kinds.handler()])
