@@ -1,1 +1,19 @@
-"""gRPC-Web and JSON for any grpc.aio servicers."""
+"""gRPC-Web and JSON for any grpc.aio servicers.
+
+    from gateway import Gateway
+
+    gateway = Gateway(interceptors=[...])
+    add_SystemServiceServicer_to_server(SystemServicer(), gateway)
+
+`Gateway` is an ASGI application; `gateway.hosts` runs one. What may be imported is listed in `__all__`; modules whose
+names begin with an underscore are private. Three axes know nothing of each other: protocols (`_protocol*.py`: how a
+call is framed), codecs (`_codec.py`: how a message is written) and routes (`_template.py`, `_router.py`, `_route.py`,
+`_binding.py`: which request runs which RPC, and what of its message stands in path and query).
+"""
+
+from gateway._context import ServicerContext
+from gateway._gateway import DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_RECEIVE_TIMEOUT, Gateway
+from gateway._route import BadRule
+from gateway._router import Clash
+
+__all__ = ["DEFAULT_MAX_MESSAGE_BYTES", "DEFAULT_RECEIVE_TIMEOUT", "BadRule", "Clash", "Gateway", "ServicerContext"]

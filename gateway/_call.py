@@ -1,0 +1,245 @@
+"""One call, from its headers to its reply: the interceptors, the body, the servicer, the end."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from gateway._body import read_body, read_chunks
+from gateway._context import ServicerContext
+from gateway._lifetime import GONE, Lifetime
+from gateway._metadata import read_metadata
+from gateway._method import Unreadable, call_stream, call_unary
+from gateway._protocol import CallProtocol, End, Exchange, to_request
+from gateway._status import Refused, Status, invalid
+from gateway._types import Handler, Metadata, Receive, Reply, Scope, Send
+
+_log = logging.getLogger(__name__)
+
+_UNKNOWN: Final = Status(grpc.StatusCode.UNKNOWN, "unexpected error in the servicer")
+_UNENCODABLE: Final = Status(grpc.StatusCode.INTERNAL, "the response could not be encoded")
+_STOPPING: Final = Status(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+
+
+class HandlerCallDetails(grpc.HandlerCallDetails):
+    """What an interceptor learns of a call before its handler runs."""
+
+    __slots__ = ("invocation_metadata", "method")
+
+    def __init__(self, method: str, invocation_metadata: Metadata) -> None:
+        self.method = method
+        self.invocation_metadata = invocation_metadata
+
+
+FindHandler = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+
+
+async def send_reply(send: Send, reply: Reply, *, head_only: bool = False) -> None:
+    """Send a whole reply, without its body where the request was HEAD."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": b"" if head_only else reply.body})
+
+
+class Call:
+    """One call. `find_handler` is the chain of interceptors; it gives None where there is no such method."""
+
+    __slots__ = (
+        "_context",
+        "_exchange",
+        "_handler",
+        "_lifetime",
+        "_protocol",
+        "_receive",
+        "_scope",
+        "_send",
+        "_started",
+    )
+
+    def __init__(self, protocol: CallProtocol, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        self._protocol = protocol
+        self._exchange = exchange
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._started = False
+
+    async def run(self, find_handler: FindHandler, receive_timeout: float) -> bool:
+        """Serve the call; False where the interceptors found no handler, and nothing was answered."""
+        exchange = self._exchange
+        metadata, problem = read_metadata(self._scope["headers"])
+        self._lifetime = lifetime = Lifetime(self._receive, receive_timeout)
+        self._context = context = ServicerContext(self._protocol.name, metadata, self._scope, lifetime)
+        response: bytes | None = None
+        try:
+            problem = self._set_timeout() or problem
+            handler = await find_handler(HandlerCallDetails(exchange.route.method.path, metadata))
+            if handler is None:
+                return False
+            self._handler = handler
+            request = await self._request(handler, problem)
+            if handler.response_streaming:
+                await self._stream(handler, request)
+            else:
+                response = await self._unary(handler, request)
+        except grpc.aio.AbortError as error:
+            if context.aborted is not error:
+                self._failed(error)
+        except asyncio.CancelledError:
+            lifetime.resume()
+            if lifetime.reason is None:
+                self._settle(_STOPPING)
+        except Exception as error:  # noqa: BLE001 - whatever a servicer or an interceptor raises ends as a status
+            self._failed(error)
+        finally:
+            lifetime.stop()
+        if lifetime.reason is not None:
+            self._settle(lifetime.reason)
+        await self._finish(response)
+        return True
+
+    def _set_timeout(self) -> Refused | None:
+        try:
+            seconds = self._protocol.timeout(self._exchange.head)
+        except Refused as refusal:
+            return refusal
+        if seconds is not None:
+            self._lifetime.set_timeout(seconds)
+        return None
+
+    # The request.
+
+    async def _request(self, handler: Handler, problem: Refused | None) -> Any:  # noqa: ANN401 - what the handler takes
+        try:
+            if problem is not None:
+                raise problem
+            self._protocol.check(self._exchange, handler)
+            if handler.request_streaming:
+                self._lifetime.receive_timeout = None
+                self._context.requests = self._requests(handler)
+                return self._context.requests
+            limit = self._protocol.body_limit(self._exchange.max_message_bytes)
+            body = await read_body(self._receive, self._exchange.head, limit)
+            self._lifetime.received()
+            return self._decoded(self._protocol.read_unary(self._exchange, body), handler)
+        except Refused as refusal:
+            if refusal.status is GONE:
+                self._lifetime.reason = GONE
+            return Unreadable(refusal.status)
+        except asyncio.CancelledError:
+            reason = self._lifetime.resume()
+            if reason is None:
+                raise
+            return Unreadable(reason)
+
+    def _decoded(self, payload: bytes | Message, handler: Handler) -> Any:  # noqa: ANN401 - what the handler takes
+        try:
+            return to_request(payload, self._exchange.route.method, handler)
+        except Exception:  # noqa: BLE001 - whatever the deserializer raises, the message is not one of its type
+            raise invalid("the message does not parse") from None
+
+    async def _requests(self, handler: Handler) -> AsyncIterator[Any]:
+        try:
+            stream = self._protocol.request_stream(self._exchange)
+            async for chunk in read_chunks(self._receive):
+                for message in stream.feed(chunk):
+                    yield self._decoded(message, handler)
+            self._lifetime.received()
+            for message in stream.finish():
+                yield self._decoded(message, handler)
+        except Refused as refusal:
+            if refusal.status is GONE:
+                self._lifetime.end(GONE)
+                await asyncio.sleep(0)
+                raise asyncio.CancelledError from None
+            await self._context.abort_with_status(refusal.status)
+
+    # The response.
+
+    async def _unary(self, handler: Handler, request: object) -> bytes | None:
+        behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        if behaviour is None:
+            raise ValueError("an interceptor gave a handler without a behaviour")
+        response = await call_unary(behaviour, request, self._context)
+        if self._context.aborted is not None or self._context.code() not in (None, grpc.StatusCode.OK):
+            return None
+        return self._encoded(response)
+
+    def _encoded(self, response: object) -> bytes:
+        try:
+            return self._protocol.encode(self._exchange, self._handler, response)
+        except Exception as cause:  # noqa: BLE001 - also logged, whatever it is
+            _log.error("the response of %s could not be encoded", self._exchange.route.method, exc_info=cause)
+            self._settle(_UNENCODABLE)
+            self._context.aborted = error = grpc.aio.AbortError(_UNENCODABLE.details)
+            raise error from None
+
+    async def _stream(self, handler: Handler, request: object) -> None:
+        behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        if behaviour is None:
+            raise ValueError("an interceptor gave a handler without a behaviour")
+        if not isinstance(request, Unreadable):
+            self._context.write_message = self._write
+            self._context.start_reply = self._start
+        async for response in call_stream(behaviour, request, self._context):
+            await self._write(response)
+
+    async def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            initial = self._context.initial_metadata()
+            reply = self._protocol.stream_start(self._exchange, initial, compress=self._compresses())
+            await self._send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+
+    async def _write(self, message: object) -> None:
+        encoded = self._encoded(message)
+        await self._start()
+        compress = self._compresses() and self._context.compress_next
+        self._context.compress_next = True
+        body = self._protocol.stream_message(self._exchange, encoded, compress=compress)
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    def _compresses(self) -> bool:
+        wanted = self._context.compression is not grpc.Compression.NoCompression
+        return wanted and self._protocol.accepts_compression(self._exchange.head)
+
+    # The end.
+
+    def _settle(self, status: Status) -> None:
+        self._context.settle(status.code, status.details, status.http_status)
+
+    def _failed(self, error: BaseException) -> None:
+        """End the call for an exception; its text stays in the log."""
+        context = self._context
+        code = context.code()
+        if isinstance(error, NotImplementedError) and code is grpc.StatusCode.UNIMPLEMENTED:
+            # What the base class of a generated servicer does for a method that is not there.
+            return
+        _log.error("%s failed", self._exchange.route.method, exc_info=error)
+        if code in (None, grpc.StatusCode.OK):
+            self._settle(_UNKNOWN)
+
+    async def _finish(self, response: bytes | None) -> None:
+        context = self._context
+        code = context.code() or grpc.StatusCode.OK
+        end = End(code, context.details(), context.initial_metadata(), context.trailing_metadata(), context.http_status)
+        try:
+            if not context.caller_gone():
+                await self._answer(response, end)
+        finally:
+            context.finish()
+
+    async def _answer(self, response: bytes | None, end: End) -> None:
+        if self._started or (end.code is grpc.StatusCode.OK and response is None):
+            await self._start()
+            body = self._protocol.stream_end(self._exchange, end)
+            await self._send({"type": "http.response.body", "body": body})
+            return
+        if end.code is not grpc.StatusCode.OK:
+            response = None
+        compress = response is not None and self._compresses() and self._context.compress_next
+        reply = self._protocol.unary_reply(self._exchange, response, end, compress=compress)
+        await send_reply(self._send, reply, head_only=self._scope["method"] == "HEAD")

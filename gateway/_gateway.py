@@ -1,0 +1,364 @@
+"""The ASGI application: from an HTTP request to the protocol and the method that serve it."""
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import ServiceDescriptor
+from sonora.asgi import grpcASGI
+
+from gateway._call import Call, FindHandler, send_reply
+from gateway._codec import UnknownFields
+from gateway._cors import ANY_ORIGIN, CORS
+from gateway._method import Method, guarded
+from gateway._protocol import CallProtocol, Exchange
+from gateway._protocol_grpc_web import GRPCWeb
+from gateway._protocol_json import PlainJSON
+from gateway._route import Route, routes_of
+from gateway._router import Match, Router
+from gateway._status import Refused
+from gateway._template import Template
+from gateway._types import ASGIApplication, Event, Handler, Headers, Receive, Reply, Scope, Send
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+DEFAULT_RECEIVE_TIMEOUT: Final = 30.0
+
+_RPC_PATH: Final = re.compile(r"/[^/]+/[^/]+")
+_WITHOUT_BODY_BY_NATURE: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_ORDER_OF_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """A protocol, and the media type that picked it."""
+
+    protocol: CallProtocol
+    media_type: bytes
+
+
+class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
+    """Serves grpc.aio servicers as gRPC-Web and JSON over HTTP.
+
+        gateway = Gateway(interceptors=[...])
+        add_SystemServiceServicer_to_server(SystemServicer(), gateway)
+
+    Each method is served at `POST /package.Service/Method` and, where its descriptor has `google.api.http` rules, at
+    their paths. Errors in those rules are raised when the servicer is added.
+
+    Args:
+        application: the ASGI application that gets what is no call of an added service, websockets among it.
+        interceptors: run around each call, the first outermost, before the request is read.
+        cors_origins: origins whose pages may call, `*` for any; never with credentials.
+        max_message_bytes: the longest request message; the limit acts while it is received.
+        json_unknown_fields: `refuse` what no field takes with INVALID_ARGUMENT, or `ignore` it.
+        receive_timeout: seconds for the whole body of a request with one message to arrive.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApplication | None = None,
+        *,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        cors_origins: Sequence[str] | str = (ANY_ORIGIN,),
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        json_unknown_fields: UnknownFields = "refuse",
+        receive_timeout: float = DEFAULT_RECEIVE_TIMEOUT,
+    ) -> None:
+        super().__init__(application)
+        self._cors = CORS(cors_origins)
+        self._max_message_bytes = max_message_bytes
+        self._receive_timeout = receive_timeout
+        self._router: Router[Route] = Router()
+        self._methods: dict[str, Method] = {}
+        self._services: set[str] = set()
+        self._generic: list[grpc.GenericRpcHandler] = []
+        self._find_handler = self._chain(interceptors)
+
+        self._json = PlainJSON(json_unknown_fields)
+        protocols: tuple[CallProtocol, ...] = (GRPCWeb(), GRPCWeb(text=True), self._json)
+        self._spoken = {
+            media_type.encode(): _Spoken(protocol, media_type.encode())
+            for protocol in protocols
+            for media_type in protocol.media_types
+        }
+        self._default = self._spoken[b"application/json"]
+        self._accept_post = (b"accept-post", b", ".join(self._spoken))
+
+    # Adding servicers, as to a grpc server.
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Add services; those with a descriptor are served at their HTTP rules too.
+
+        Raises:
+            BadRule: a rule is wrong; the message names its RPC.
+            Clash: two rules, or a rule and an RPC, match the same requests; the message names both.
+        """
+        for generic in generic_rpc_handlers:
+            service = generic.service_name() if isinstance(generic, grpc.ServiceRpcHandler) else None
+            descriptor = None if service is None else _descriptor(service)
+            if service is None or descriptor is None:
+                self._generic.append(generic)
+                continue
+            names = (method.name for method in descriptor.methods)
+            found = {name: generic.service(_Details(f"/{service}/{name}")) for name in names}
+            self._add(service, {name: handler for name, handler in found.items() if handler is not None}, descriptor)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        """Add the methods of one service, as generated code does after `add_generic_rpc_handlers`.
+
+        Raises:
+            BadRule, Clash: as `add_generic_rpc_handlers`.
+        """
+        self._add(service_name, method_handlers, _descriptor(service_name))
+
+    def _add(self, service: str, handlers: Mapping[str, Handler], descriptor: ServiceDescriptor | None) -> None:
+        self._services.add(service)
+        for name, handler in handlers.items():
+            path = f"/{service}/{name}"
+            if path in self._methods:
+                continue
+            described = None if descriptor is None else descriptor.methods_by_name.get(name)
+            if described is None:
+                method = Method(path, guarded(handler))
+            else:
+                request_class = message_factory.GetMessageClass(described.input_type)
+                response_class = message_factory.GetMessageClass(described.output_type)
+                method = Method(path, guarded(handler), request_class, response_class)
+            self._methods[path] = method
+            self._router.add("POST", Template((service, name)), Route(method))
+            if described is not None:
+                for http_method, template, route in routes_of(method, described):
+                    self._router.add(http_method, template, route)
+
+    def _chain(self, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> FindHandler:
+        """Nest the interceptors once; per call only their coroutines are made."""
+
+        async def registered(details: grpc.HandlerCallDetails) -> Handler | None:
+            method = self._methods.get(details.method)
+            return method.handler if method is not None else self._from_generic(details)
+
+        find: FindHandler = registered
+        for interceptor in reversed(interceptors):
+            find = _before(interceptor, find)
+        return find
+
+    def _from_generic(self, details: grpc.HandlerCallDetails) -> Handler | None:
+        for generic in self._generic:
+            handler = generic.service(details)
+            if handler is not None:
+                return guarded(handler)
+        return None
+
+    # Serving.
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self._other_scope(scope, receive, send)
+            return
+        method: str = scope["method"]
+        head = dict(scope["headers"])
+        headers = self._cors.headers(head.get(b"origin"))
+        if self._cors.is_preflight(method, head):
+            await send_reply(send, self._cors.preflight(head))
+            return
+        bodyless = b"transfer-encoding" not in head and head.get(b"content-length", b"0").strip(b"0") == b""
+        spoken = self._spoken_in(method, head, bodyless=bodyless)
+        try:
+            match = self._match(method, scope, spoken)
+        except Refused as refusal:
+            status = refusal.status
+            reply = self._json.refusal(400, status.code, status.details, b"", headers)
+            await send_reply(send, reply, head_only=method == "HEAD")
+            return
+        if match is None or spoken is None:
+            await self._no_call(scope, receive, send, spoken, headers, known=match is not None)
+            return
+        exchange = Exchange(
+            spoken.media_type,
+            match.target,
+            match.captures,
+            scope.get("query_string", b""),
+            head,
+            bodyless and (method != "POST" or b"content-type" not in head),
+            self._max_message_bytes,
+            headers,
+        )
+        call = Call(spoken.protocol, exchange, scope, receive, send)
+        if not await call.run(self._find_handler, self._receive_timeout):
+            await self._refuse(scope, send, spoken, headers, self._not_found())
+
+    def _spoken_in(self, method: str, head: Mapping[bytes, bytes], *, bodyless: bool) -> _Spoken | None:
+        """Give what the request speaks: Content-Type; without a body, Accept; else JSON. None: a type not served."""
+        content_type = head.get(b"content-type")
+        if bodyless and (content_type is None or method in _WITHOUT_BODY_BY_NATURE):
+            accept = head.get(b"accept")
+            accepted = None if accept is None else self._accepted(accept)
+            if accepted is not None:
+                return accepted
+        if content_type is None:
+            return self._default
+        return self._spoken.get(content_type) or self._spoken.get(_bare(content_type))
+
+    def _accepted(self, accept: bytes) -> _Spoken | None:
+        """Give the first served type of the highest weight (RFC 9110, 12.5.1); wildcards decide nothing."""
+        best: _Spoken | None = None
+        best_weight = 0.0
+        for item in accept.split(b","):
+            media_type, _, parameters = item.partition(b";")
+            spoken = self._spoken.get(media_type.strip().lower())
+            weight = _weight(parameters)
+            if spoken is not None and weight > best_weight:
+                best, best_weight = spoken, weight
+        return best
+
+    def _match(self, method: str, scope: Scope, spoken: _Spoken | None) -> Match[Route] | None:
+        path, raw_path = _paths(scope)
+        match = self._router.find(method, path, raw_path)
+        if match is None and method == "POST":
+            if spoken is not None and spoken.protocol.always_posts:
+                match = self._router.find("GET", path, raw_path)
+            if match is None and _RPC_PATH.fullmatch(path) is not None and self._is_ours(path, spoken):
+                # Nothing is known of the method, but interceptors see calls of it, and generic handlers may serve it.
+                match = Match(Route(Method(path, _UNKNOWN_HANDLER)))
+        return match
+
+    def _is_ours(self, path: str, spoken: _Spoken | None) -> bool:
+        if spoken is not None and spoken.protocol.always_posts:
+            return True
+        return path[1:].partition("/")[0] in self._services
+
+    # What is no call.
+
+    async def _no_call(
+        self, scope: Scope, receive: Receive, send: Send, spoken: _Spoken | None, headers: Headers, *, known: bool
+    ) -> None:
+        allowed = self._router.allowed(_paths(scope)[1])
+        if not known and not allowed and self._application is not None:
+            await self._application(scope, receive, send)
+            return
+        if known:
+            message = "the media type is not served here"
+            refusal = (415, grpc.StatusCode.INVALID_ARGUMENT, message, [self._accept_post])
+        elif allowed:
+            allow = (b"allow", _allow(allowed))
+            if scope["method"] == "OPTIONS":
+                await send_reply(send, Reply(204, [allow, *headers]))
+                return
+            refusal = (405, grpc.StatusCode.UNIMPLEMENTED, "the method is not allowed on this path", [allow])
+        else:
+            refusal = self._not_found()
+        await self._refuse(scope, send, spoken, headers, refusal)
+
+    def _not_found(self) -> tuple[int, grpc.StatusCode, str, Headers]:
+        return 404, grpc.StatusCode.NOT_FOUND, "there is nothing at this path", []
+
+    async def _refuse(
+        self,
+        scope: Scope,
+        send: Send,
+        spoken: _Spoken | None,
+        headers: Headers,
+        refusal: tuple[int, grpc.StatusCode, str, Headers],
+    ) -> None:
+        http_status, code, message, own = refusal
+        if spoken is not None:
+            reply = spoken.protocol.refusal(http_status, code, message, spoken.media_type, own + headers)
+        elif dict(scope["headers"]).get(b"content-type", b"").lower().startswith(b"application/grpc"):
+            # Of the gRPC family, but none that is served: clients of it read no JSON.
+            reply = Reply(415, [(b"content-length", b"0"), self._accept_post, *headers])
+        else:
+            reply = self._json.refusal(http_status, code, message, b"", own + headers)
+        await send_reply(send, reply, head_only=scope["method"] == "HEAD")
+
+    async def _other_scope(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._application is not None:
+            await self._application(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+
+class _Details(grpc.HandlerCallDetails):
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.invocation_metadata = ()
+
+
+async def _unknown(request: object, context: Any) -> None:  # noqa: ANN401 - never called
+    raise NotImplementedError
+
+
+_UNKNOWN_HANDLER: Final[Handler] = grpc.unary_unary_rpc_method_handler(_unknown)
+
+
+def _before(interceptor: grpc.aio.ServerInterceptor, find: FindHandler) -> FindHandler:
+    async def intercept(details: grpc.HandlerCallDetails) -> Handler | None:
+        return await interceptor.intercept_service(find, details)
+
+    return intercept
+
+
+def _descriptor(service: str) -> ServiceDescriptor | None:
+    try:
+        return descriptor_pool.Default().FindServiceByName(service)
+    except KeyError:
+        return None
+
+
+def _paths(scope: Scope) -> tuple[str, bytes]:
+    """Give the path as the application sees it, percent-decoded and as sent."""
+    path: str = scope["path"]
+    raw_path: bytes = scope.get("raw_path") or path.encode("utf-8", "replace")
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root):
+        return path[len(root) :], raw_path.removeprefix(root.encode())
+    return path, raw_path
+
+
+def _bare(content_type: bytes) -> bytes:
+    """Give a media type without its parameters; nothing where its charset is other than UTF-8."""
+    media_type, _, parameters = content_type.partition(b";")
+    for parameter in parameters.lower().split(b";"):
+        name, _, value = parameter.partition(b"=")
+        if name.strip() == b"charset" and value.strip(b' "') not in (b"utf-8", b"utf8", b"us-ascii"):
+            return b""
+    return media_type.strip().lower()
+
+
+def _weight(parameters: bytes) -> float:
+    for parameter in parameters.split(b";"):
+        name, _, value = parameter.partition(b"=")
+        if name.strip().lower() == b"q":
+            return int(value.replace(b".", b"").ljust(4, b"0")) / 1000 if _WEIGHT.fullmatch(value.strip()) else 0.0
+    return 1.0
+
+
+_WEIGHT: Final = re.compile(rb"[01](\.[0-9]{0,3})?")
+
+
+def _allow(methods: frozenset[str]) -> bytes:
+    all_methods = set(methods) | {"OPTIONS"}
+    if "GET" in all_methods:
+        all_methods.add("HEAD")
+    known = [each for each in _ORDER_OF_METHODS if each in all_methods]
+    return ", ".join([*known, *sorted(all_methods.difference(known))]).encode()
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    while True:
+        event: Event = await receive()
+        if event["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif event["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,171 @@
+"""What a protocol must be able to do.
+
+A protocol frames a call: where its messages stand in the body, how it ends, how errors and metadata travel. It knows
+neither routes nor servicers and does no I/O; `_call` moves the bytes. A new protocol is a new file with one class of
+this shape, and a line where `Gateway` lists them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.message import Message
+
+from gateway._method import Method
+from gateway._route import Route
+from gateway._types import Handler, Headers, Metadata, Reply
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One HTTP request that became a call, and what its reply has to carry besides.
+
+    `head` are the request's headers by lower-case name, `unframed` says that the request has no body and that path
+    and query alone hold the message, `reply_headers` go out with every reply (CORS).
+    """
+
+    media_type: bytes
+    route: Route
+    captures: tuple[str, ...]
+    query: bytes
+    head: Mapping[bytes, bytes]
+    unframed: bool
+    max_message_bytes: int
+    reply_headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a call ended: its status, and the metadata of both ends. `http_status` is set where JSON has a closer one."""
+
+    code: grpc.StatusCode
+    details: str
+    initial: Metadata
+    trailing: Metadata
+    http_status: int | None = None
+
+
+class RequestStream(Protocol):
+    """Cuts the body of a streaming request into messages."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes, give the messages that they complete, encoded.
+
+        Raises:
+            Refused: the stream cannot be read any further.
+        """
+        ...
+
+    def finish(self) -> list[bytes]:
+        """Say that no more bytes come, give what messages are left.
+
+        Raises:
+            Refused: the stream is cut short.
+        """
+        ...
+
+
+class CallProtocol(Protocol):
+    """A protocol as spoken to the caller."""
+
+    name: str
+    """What `context.protocol` says."""
+
+    media_types: tuple[str, ...]
+    """The Content-Types, and values of Accept, that pick the protocol."""
+
+    always_posts: bool
+    """Whether calls are POSTs whatever the HTTP rule says, so that a POST may run the RPC of a GET rule."""
+
+    def timeout(self, head: Mapping[bytes, bytes]) -> float | None:
+        """Give the seconds that the caller allows, None where it says nothing.
+
+        Raises:
+            Refused: INVALID_ARGUMENT.
+        """
+        ...
+
+    def check(self, exchange: Exchange, handler: Handler) -> None:
+        """Check what the headers announce, before the body is read.
+
+        Raises:
+            Refused: the protocol cannot carry calls of this kind, or the request's encoding is unknown.
+        """
+        ...
+
+    def body_limit(self, max_message_bytes: int) -> int:
+        """Give the longest body, in bytes, of a request with one message."""
+        ...
+
+    def read_unary(self, exchange: Exchange, body: bytes) -> bytes | Message:
+        """Give the one message of a request, still encoded as protobuf or already decoded.
+
+        Raises:
+            Refused: the body does not hold exactly one message that can be read.
+        """
+        ...
+
+    def request_stream(self, exchange: Exchange) -> RequestStream:
+        """Give what reads a streaming request."""
+        ...
+
+    def encode(self, exchange: Exchange, handler: Handler, response: Any) -> bytes:  # noqa: ANN401 - any message
+        """Encode one response."""
+        ...
+
+    def unary_reply(self, exchange: Exchange, message: bytes | None, end: End, *, compress: bool) -> Reply:
+        """Give the whole reply of a call with one response; `message` is None where the call failed."""
+        ...
+
+    def stream_start(self, exchange: Exchange, initial: Metadata, *, compress: bool) -> Reply:
+        """Give status and headers of a streaming reply."""
+        ...
+
+    def stream_message(self, exchange: Exchange, message: bytes, *, compress: bool) -> bytes:
+        """Frame one message of a streaming reply."""
+        ...
+
+    def stream_end(self, exchange: Exchange, end: End) -> bytes:
+        """Give what closes a streaming reply."""
+        ...
+
+    def accepts_compression(self, head: Mapping[bytes, bytes]) -> bool:
+        """Say whether the caller takes compressed messages."""
+        ...
+
+    def refusal(
+        self, http_status: int, code: grpc.StatusCode, message: str, media_type: bytes, headers: Headers
+    ) -> Reply:
+        """Answer an HTTP request that is no call: unknown path (404), method not allowed (405), media type (415)."""
+        ...
+
+
+def to_request(payload: bytes | Message, method: Method, handler: Handler) -> Any:  # noqa: ANN401 - what the handler takes
+    """Give a request as a handler takes it; interceptors may have put another deserializer in its place.
+
+    Raises:
+        Exception: whatever the deserializer raises on bytes that are no message.
+    """
+    deserialize = handler.request_deserializer
+    if isinstance(payload, bytes):
+        return deserialize(payload) if deserialize is not None else payload
+    if deserialize is method.handler.request_deserializer:
+        return payload
+    return deserialize(payload.SerializeToString()) if deserialize is not None else payload.SerializeToString()
+
+
+def to_bytes(response: Any, handler: Handler) -> bytes:  # noqa: ANN401 - what the handler gives
+    """Give a response as protobuf."""
+    serialize = handler.response_serializer
+    return serialize(response) if serialize is not None else response
+
+
+def to_message(response: Any, method: Method, handler: Handler) -> Message:  # noqa: ANN401 - what the handler gives
+    """Give a response as a message."""
+    response_class = method.response_class
+    if response_class is None:
+        raise TypeError(f"{method} has no known response type")
+    if isinstance(response, response_class) and handler.response_serializer is method.handler.response_serializer:
+        return response
+    return response_class.FromString(to_bytes(response, handler))

@@ -1,0 +1,37 @@
+"""Names for the shapes that ASGI and gRPC pass around.
+
+ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Event: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Event]]
+Send: TypeAlias = Callable[[Event], Awaitable[None]]
+ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Header: TypeAlias = tuple[bytes, bytes]
+Headers: TypeAlias = list[Header]
+
+Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+"""gRPC metadata: lower-case keys, `bytes` for keys that end in `-bin`, `str` for the others."""
+
+if TYPE_CHECKING:
+    # Generic in its stubs alone.
+    Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+else:
+    Handler = grpc.RpcMethodHandler
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole HTTP reply."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
