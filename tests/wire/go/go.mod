@@ -1,0 +1,3 @@
+module instanced.test/calls
+
+go 1.21

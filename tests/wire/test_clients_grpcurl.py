@@ -1,0 +1,163 @@
+"""grpcurl, a client in Go that knows nothing of the API but what reflection tells it."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_reflection.v1alpha import reflection_pb2
+from zitadel import admin_pb2, instance_pb2, system_pb2
+
+from tests import tools
+from tests.servers import Server
+
+MODULE = Path(__file__).parent / "go/grpcurl"
+PACKAGE = "github.com/fullstorydev/grpcurl/cmd/grpcurl"
+
+SERVICES = {
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+    "zitadel.admin.v1.AdminService",
+    "zitadel.system.v1.SystemService",
+}
+ADD = "zitadel.system.v1.SystemService/AddInstance"
+GETS = ("zitadel.admin.v1.AdminService/GetMyInstance", "zitadel.system.v1.SystemService/GetMyInstance")
+
+Grpcurl = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    return tools.go_program(MODULE, PACKAGE, MODULE.parent / "bin/grpcurl")
+
+
+@pytest.fixture
+def grpcurl(program: Path, server: Server) -> Grpcurl:
+    """Run grpcurl with these options on the server, then with a symbol or method."""
+
+    def run(*words: str, options: tuple[str, ...] = ()) -> str:
+        return tools.run([program, "-plaintext", *options, server.grpc, *words])
+
+    return run
+
+
+def sending(server: Server, message: object, **headers: str) -> tuple[str, ...]:
+    """Return the options that send a message with the server's token."""
+    fields = {**server.bearer(), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return ("-d", json.dumps(message), *(word for name, value in fields.items() for word in ("-H", f"{name}: {value}")))
+
+
+def refusal(program: Path, server: Server, method: str, *options: str) -> Any:
+    """Call and return the status that the server refused with."""
+    command: list[str | Path] = [program, "-plaintext", "-format-error", *options, server.grpc, method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode > 64, done.stdout
+    return json.loads(done.stderr[done.stderr.index("{") :])
+
+
+def test_reflection_lists_every_service(grpcurl: Grpcurl) -> None:
+    assert set(grpcurl("list").split()) == SERVICES
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_each_version_of_reflection_lists_every_service(grpcurl: Grpcurl, version: str) -> None:
+    method = f"grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    said = grpcurl(method, options=("-d", '{"list_services": "*"}'))
+    reply = json_format.Parse(said, reflection_pb2.ServerReflectionResponse())
+    assert {service.name for service in reply.list_services_response.service} == SERVICES
+
+
+def test_reflection_lists_the_methods_of_a_service(grpcurl: Grpcurl) -> None:
+    assert set(grpcurl("list", "zitadel.system.v1.SystemService").split()) == {
+        f"zitadel.system.v1.SystemService.{method}" for method in ("AddInstance", "GetMyInstance", "Healthz")
+    }
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        "zitadel.system.v1.SystemService",
+        pytest.param(
+            "zitadel.system.v1.SystemService.AddInstance",
+            marks=pytest.mark.xfail(reason="protobuf's Python pool finds no file by the name of a method"),
+        ),
+    ],
+)
+def test_reflection_describes_a_method_with_its_path_and_deprecation(grpcurl: Grpcurl, symbol: str) -> None:
+    described = grpcurl("describe", symbol)
+    assert "rpc AddInstance ( .zitadel.system.v1.AddInstanceRequest )" in described
+    assert "returns ( .zitadel.system.v1.AddInstanceResponse )" in described
+    assert "option deprecated = true;" in described
+    assert 'post: "/system/v1/instances"' in described
+
+
+def test_reflection_describes_a_message(grpcurl: Grpcurl) -> None:
+    described = grpcurl("describe", ".zitadel.instance.v1.InstanceDetail")
+    assert "repeated .zitadel.instance.v1.Domain domains = 6;" in described
+    assert ".zitadel.instance.v1.State state = 3;" in described
+
+
+@pytest.mark.parametrize("service", ["", "zitadel.system.v1.SystemService", "zitadel.admin.v1.AdminService"])
+def test_health_is_serving(grpcurl: Grpcurl, service: str) -> None:
+    reply = grpcurl("grpc.health.v1.Health/Check", options=("-d", json.dumps({"service": service})))
+    assert json.loads(reply) == {"status": "SERVING"}
+
+
+@pytest.mark.parametrize("method", GETS)
+def test_grpcurl_adds_an_instance_and_reads_it_back(grpcurl: Grpcurl, server: Server, method: str) -> None:
+    domain = f"{method.split('.')[1]}.grpcurl.example"
+    message = {"instanceName": "Acme", "customDomain": domain, "ownerEmail": {"email": "a@acme.example"}}
+    said = grpcurl(ADD, options=sending(server, message))
+    added = json_format.Parse(said, system_pb2.AddInstanceResponse())
+    said = grpcurl(method, options=sending(server, {}, x_zitadel_instance_host=domain))
+    instance = json_format.Parse(said, admin_pb2.GetMyInstanceResponse()).instance
+    assert (instance.id, instance.details) == (added.instance_id, added.details)
+    assert instance.name == "Acme"
+    assert instance.state == instance_pb2.STATE_RUNNING
+    first, second = instance.domains
+    assert (first.domain, first.primary, first.generated) == (domain, True, False)
+    assert (second.primary, second.generated) == (False, True)
+
+
+@pytest.mark.xfail(reason="Python's descriptors leave json_name out, and reflection sends them as they are")
+def test_grpcurl_writes_the_names_that_json_has(grpcurl: Grpcurl, server: Server) -> None:
+    message = {"instanceName": "Acme", "ownerEmail": {"email": "a@acme.example"}}
+    added = json.loads(grpcurl(ADD, options=sending(server, message)))
+    assert added.keys() == {"instanceId", "details"}
+    assert added["details"].keys() == {"sequence", "creationDate", "changeDate", "resourceOwner"}
+
+
+def test_a_token_for_a_domain_of_an_instance_names_that_instance(grpcurl: Grpcurl, server: Server) -> None:
+    instance_id = server.add("By audience", customDomain="audience.grpcurl.example")
+    port = server.http.rpartition(":")[2]
+    bearer = server.bearer(f"http://audience.grpcurl.example:{port}")
+    reply = grpcurl(GETS[0], options=("-H", f"authorization: {bearer['authorization']}"))
+    assert json.loads(reply)["instance"]["id"] == instance_id
+
+
+def test_grpcurl_shows_the_details_of_an_error(program: Path, server: Server) -> None:
+    status = refusal(program, server, ADD, *sending(server, {"ownerEmail": {"email": "nobody"}}))
+    assert status["code"] == 3
+    [detail] = status["details"]
+    assert detail.pop("@type") == "type.googleapis.com/google.rpc.BadRequest"
+    violations = json_format.ParseDict(detail, BadRequest()).field_violations
+    assert sorted(violation.field for violation in violations) == ["instanceName", "ownerEmail.email"]
+
+
+def test_without_a_token_grpcurl_is_unauthenticated(program: Path, server: Server) -> None:
+    status = refusal(program, server, ADD, "-d", "{}")
+    assert status["code"] == 16
+    assert status["message"]
+
+
+def test_an_unknown_host_is_named_with_the_header_to_send(program: Path, server: Server) -> None:
+    options = sending(server, {}, x_zitadel_instance_host="nobody.grpcurl.example")
+    status = refusal(program, server, GETS[0], *options)
+    assert status["code"] == 5
+    assert "nobody.grpcurl.example" in status["message"]
+    assert "x-zitadel-instance-host" in status["message"]
