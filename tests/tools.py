@@ -55,7 +55,7 @@ def go_program(module: Path, package: str, program: Path) -> Path:
     go = find("go")
     sources = max(path.stat().st_mtime for path in module.iterdir() if path.is_file())
     if not program.exists() or program.stat().st_mtime < sources:
-        _prepare([go, "build", "-o", str(program), package], module, within=600)
+        _prepare([go, "build", "-buildvcs=false", "-o", str(program), package], module, within=600)
         program.touch()
     return program
 

@@ -44,21 +44,23 @@ function grpcWeb(format) {
     const url = `${server}/${service.typeName}/${method.name}`;
     return new Promise((resolve) => {
       let headers = {};
+      let message;
       client
         .rpcCall(url, fromJson(method.input, request), metadata, descriptor, (error, reply) => {
           if (!error) {
-            // The headers come after the message here.
-            setTimeout(() => resolve({ message: toJson(method.output, reply), headers }));
+            // The headers come after the message here, and then the end.
+            message = toJson(method.output, reply);
             return;
           }
-          const { code, message } = error;
           const binary = error.metadata["grpc-status-details-bin"];
           const status = binary ? fromBinary(StatusSchema, bytesOf(binary)) : create(StatusSchema);
           const badRequests = status.details.map((any) => anyUnpack(any, BadRequestSchema)).filter(Boolean);
-          const name = Object.keys(StatusCode).find((key) => StatusCode[key] === code);
-          resolve({ error: { code: name, message, violations: violationsOf(badRequests) }, headers: error.metadata });
+          const code = Object.keys(StatusCode).find((key) => StatusCode[key] === error.code);
+          const violations = violationsOf(badRequests);
+          resolve({ error: { code, message: error.message, violations }, headers: error.metadata });
         })
-        .on("metadata", (received) => (headers = received));
+        .on("metadata", (received) => (headers = received))
+        .on("end", () => resolve({ message, headers }));
     });
   };
 }
