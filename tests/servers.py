@@ -58,8 +58,12 @@ class Server:
         return [entry for entry in entries if entry["event"] == event]
 
     def stop(self, how: signal.Signals = signal.SIGTERM, within: float = 15) -> int:
-        """Send a signal and return the exit status; one that does not end in time is killed, and fails the test."""
+        """Send a signal and return the exit status, as `wait` does."""
         self.process.send_signal(how)
+        return self.wait(within)
+
+    def wait(self, within: float = 15) -> int:
+        """Return the exit status; a server that does not end in time is killed, and fails the test."""
         try:
             return self.process.wait(within)
         except subprocess.TimeoutExpired:
