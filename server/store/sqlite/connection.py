@@ -39,6 +39,16 @@ class Connection(aiosqlite.Connection):
     each. Its own way there, `_execute`, is protected; this class is the only place that uses it.
     """
 
+    async def opened(self) -> None:
+        """Open it. Raises what the connector raises."""
+        try:
+            await self
+        except Exception:
+            # aiosqlite has told its thread to end and does not wait for that; the thread would find the event loop of a
+            # command that is refused closed, and say so with a traceback.
+            self._thread.join()
+            raise
+
     async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Return `work(connection)`, run on the connection's thread; raises what it raises.
 
@@ -59,5 +69,5 @@ class Opener:
     async def open(self) -> Connection:
         """Return a connection on a thread of its own; the caller closes it. Raises sqlite3.Error."""
         connection = Connection(lambda: self.connector(self.path, self.busy_timeout), iter_chunk_size=64)
-        await connection
+        await connection.opened()
         return connection
