@@ -29,7 +29,7 @@ from server.interceptors.authentication import AuthenticationInterceptor
 from server.interceptors.drain import DrainInterceptor
 from server.interceptors.errors import ErrorInterceptor
 from server.interceptors.undecodable import UndecodableInterceptor
-from server.listeners import bind, shown, tls_context
+from server.listeners import bind, shown
 from server.native import listen, native_server
 from server.servicers.admin import AdminServicer
 from server.servicers.reflection import V1, V1ALPHA, add_reflection
@@ -91,7 +91,7 @@ async def _serve(loaded: Loaded) -> None:
         native = native_server(settings.grpc, [*chain, UndecodableInterceptor()])
         gateway = Gateway(
             interceptors=chain,
-            cors_origins=settings.http.cors.origins,
+            cors_origins=settings.http.cors.allowed,
             max_message_bytes=settings.http.max_message_bytes,
             json_unknown_fields=settings.json_.unknown_fields,
             receive_timeout=settings.http.receive_timeout.total_seconds(),
@@ -102,7 +102,6 @@ async def _serve(loaded: Loaded) -> None:
         web = UvicornHost(
             gateway,
             socket,
-            tls=tls_context(tls) if tls else None,
             max_header_bytes=settings.http.max_header_bytes,
             header_timeout=settings.http.receive_timeout.total_seconds(),
         )

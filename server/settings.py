@@ -104,12 +104,14 @@ class CORS(_Section):
     """Which web pages may call."""
 
     # `*`, or origins such as https://console.example.com
-    origins: tuple[str, ...] = ("*",)
+    origins: tuple[str, ...] | str = ("*",)
 
-    @field_validator("origins", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The origins; in one string they stand with commas between them."""
+        return (
+            tuple(part.strip() for part in self.origins.split(",")) if isinstance(self.origins, str) else self.origins
+        )
 
 
 class HTTP(_Section):

@@ -7,6 +7,9 @@ from typing import Any
 from server.call import current_call
 from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, responses
 
+# Any, as no response is one.
+_END: Any = object()
+
 
 class DrainInterceptor(BehaviourInterceptor):
     """Lets the streams of `services` run until `drain`, which ends them with the status OK."""
@@ -14,45 +17,29 @@ class DrainInterceptor(BehaviourInterceptor):
     def __init__(self, services: Collection[str]) -> None:
         super().__init__()
         self._prefixes = tuple(f"/{service}/" for service in services)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
+        self._draining = asyncio.Event()
 
     async def stream(self, inner: Behaviour, request: Any, context: Context) -> AsyncIterator[Any]:
-        """Run the stream in a task of its own, which can be ended without ending the call."""
+        """Wait for each response in a task, which can be ended without ending the call."""
+        steps = responses(inner, request, context)
         if not current_call.get().method.startswith(self._prefixes):
-            async for response in responses(inner, request, context):
+            async for response in steps:
                 yield response
             return
-        queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
-        task = asyncio.create_task(_run(inner, request, context, queue))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if self._draining:
-            task.cancel()
+        draining = asyncio.ensure_future(self._draining.wait())
+        step = draining
         try:
-            while (response := await queue.get()) is not _END:
+            while not self._draining.is_set():
+                step = asyncio.ensure_future(anext(steps, _END))
+                await asyncio.wait((step, draining), return_when=asyncio.FIRST_COMPLETED)
+                if not step.done() or (response := step.result()) is _END:
+                    return
                 yield response
-            if not task.cancelled():
-                await task
         finally:
-            task.cancel()
+            draining.cancel()
+            step.cancel()
+            await asyncio.wait((step,))
 
     def drain(self) -> None:
         """End the running streams, and any that still comes, at once."""
-        self._draining = True
-        for task in self._tasks:
-            task.cancel()
-
-
-_END = object()
-
-
-async def _run(inner: Behaviour, request: Any, context: Context, queue: asyncio.Queue[Any]) -> None:
-    try:
-        async for response in responses(inner, request, context):
-            await queue.put(response)
-    finally:
-        # Whoever reads has an empty queue in front of him or is gone.
-        while not queue.empty():
-            queue.get_nowait()
-        queue.put_nowait(_END)
+        self._draining.set()
