@@ -15,6 +15,9 @@ from typing import Any, NoReturn
 
 import pytest
 
+# For modules whose first test also waits for what is built or installed, once for a checkout.
+BUILDS_FIRST = pytest.mark.timeout(900)
+
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 

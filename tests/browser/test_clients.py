@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests import tools
 from tests.browser.conftest import Visit
 from tests.servers import Server
+
+pytestmark = tools.BUILDS_FIRST
 
 CLIENTS = ("connect-web", "grpc-web", "grpc-web-text")
 ADD, GET = "SystemService/AddInstance", "AdminService/GetMyInstance"

@@ -11,6 +11,8 @@ from tests.browser import javascript_stubs
 from tests.browser.conftest import Visit
 from tests.servers import Server
 
+pytestmark = tools.BUILDS_FIRST
+
 
 @pytest.fixture(scope="module")
 def shown(visit: Visit, server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from zitadel import admin_pb2, instance_pb2, system_pb2
 from tests import tools
 from tests.servers import Server
 
+pytestmark = tools.BUILDS_FIRST
+
 MODULE = Path(__file__).parent / "go/grpcurl"
 PACKAGE = "github.com/fullstorydev/grpcurl/cmd/grpcurl"
 

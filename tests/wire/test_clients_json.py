@@ -13,6 +13,8 @@ import requests
 from tests import tools
 from tests.servers import Server
 
+pytestmark = tools.BUILDS_FIRST
+
 HERE = Path(__file__).parent
 ADD, ME = "/system/v1/instances", "/admin/v1/instances/me"
 
