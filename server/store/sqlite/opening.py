@@ -85,5 +85,5 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     for kind, name, table in connection.execute(
         "SELECT type, name, tbl_name FROM sqlite_schema WHERE rootpage > 0"
     ).fetchall():
-        indexed = f' INDEXED BY "{name}"' if kind == "index" and not name.startswith("sqlite_") else ""
-        connection.execute(f'SELECT 1 FROM "{table}"{indexed} LIMIT 1').fetchone()  # noqa: S608
+        indexed = f'INDEXED BY "{name}"' if kind == "index" else "NOT INDEXED"
+        connection.execute(f'SELECT 1 FROM "{table}" {indexed} LIMIT 1').fetchone()  # noqa: S608

@@ -31,7 +31,9 @@ class Reader:
 
     async def instance_by_id(self, instance_id: str) -> Instance | None:
         """Return the instance with that id. Raises StoreUnavailable."""
-        return await self._instance(rows.INSTANCE_BY_ID, instance_id)
+        found = await self._instance(rows.INSTANCE_BY_ID, instance_id)
+        # The column is an integer, and SQLite would take "07" for 7.
+        return found if found is not None and found.id == instance_id else None
 
     async def close(self) -> None:
         """Close the connection; reads raise StoreUnavailable from then on."""

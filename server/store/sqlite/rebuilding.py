@@ -15,10 +15,10 @@ from server.store.sqlite.opening import open_database, refusal
 from server.store.sqlite.schema import PROJECTIONS, run_script
 
 # Events per trip to the connection's thread; progress is told after each.
-_BATCH: Final = 2_000
+BATCH: Final = 2_000
 
 
-async def rebuild(folder: DataFolder, progress: Callable[[int, int], None]) -> int:
+async def rebuild(folder: DataFolder, progress: Callable[[int, int], None], *, batch: int = BATCH) -> int:
     """Drop the projections in `folder` and write them from the log, in one transaction; return the number of events.
 
     `progress` is called with the events done and all there are, from none done to all. Raises StoreRefused where the
@@ -30,7 +30,7 @@ async def rebuild(folder: DataFolder, progress: Callable[[int, int], None]) -> i
         done = position = 0
         progress(done, total)
         while done < total:
-            count, position = await connection.run(partial(_replay, after=position))
+            count, position = await connection.run(partial(_replay, after=position, batch=batch))
             done += count
             progress(done, total)
         await connection.run(_finish)
@@ -53,8 +53,8 @@ def _begin(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
 
 
-def _replay(connection: sqlite3.Connection, after: int) -> tuple[int, int]:
-    events = rows.read_log(connection, after, _BATCH)
+def _replay(connection: sqlite3.Connection, after: int, batch: int) -> tuple[int, int]:
+    events = rows.read_log(connection, after, batch)
     for recorded in events:
         for change in project(recorded):
             rows.apply(connection, change)

@@ -1,0 +1,195 @@
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from server.domain.decisions import Decision, Registry
+from server.domain.errors import DomainTaken, StoreUnavailable
+from server.domain.instances import Instances
+from server.store.grouping import GroupCommit, Order
+from server.store.interface import Recorded
+from server.store.sqlite import SQLiteStore
+
+Rows = Callable[..., list[tuple[Any, ...]]]
+
+
+async def test_one_of_many_gets_a_custom_domain_and_others_in_the_same_groups_are_not_touched(
+    instances: Instances, store: SQLiteStore, acme: dict[str, Any], rows: Rows
+) -> None:
+    contested = [instances.add(acme | {"custom_domain": "acme.example"}, creator="a") for _ in range(64)]
+    others = [instances.add(acme | {"custom_domain": f"acme{number}.example"}, creator="a") for number in range(64)]
+    outcomes = await asyncio.gather(
+        *(call for pair in zip(contested, others, strict=True) for call in pair), return_exceptions=True
+    )
+    first, second = outcomes[::2], outcomes[1::2]
+    assert sum(isinstance(outcome, DomainTaken) for outcome in first) == 63
+    assert not any(isinstance(outcome, BaseException) for outcome in second)
+    assert rows("SELECT count(*) FROM instances") == [(65,)]
+    assert rows("SELECT count(*) FROM events WHERE event_type = 'instance.added'") == [(65,)]
+
+
+async def test_concurrent_commands_share_commits(
+    instances: Instances, store: SQLiteStore, acme: dict[str, Any], rows: Rows
+) -> None:
+    await asyncio.gather(*(instances.add(acme, creator="a") for _ in range(256)))
+    assert rows("SELECT count(*) FROM instances") == [(256,)]
+    assert store.commits <= 16
+
+
+async def test_a_group_waits_for_nobody(instances: Instances, store: SQLiteStore, acme: dict[str, Any]) -> None:
+    for _ in range(3):
+        await instances.add(acme, creator="a")
+    assert store.commits == 3
+
+
+async def test_positions_and_sequences_have_no_gaps(instances: Instances, acme: dict[str, Any], rows: Rows) -> None:
+    taken = acme | {"custom_domain": "acme.example"}
+    await asyncio.gather(*(instances.add(taken, creator="a") for _ in range(8)), return_exceptions=True)
+    await asyncio.gather(*(instances.add(acme, creator="a") for _ in range(8)))
+    positions = [position for (position,) in rows("SELECT position FROM events ORDER BY position")]
+    assert positions == list(range(1, 9 + 8 * 7 + 1))
+    assert rows("SELECT min(sequence), max(sequence) - count(*) FROM events GROUP BY instance_id") == [(1, 0)] * 9
+
+
+class Broken:
+    """A command with a bug in it."""
+
+    def decide(self, registry: Registry) -> Decision:
+        raise ZeroDivisionError
+
+
+async def test_a_bug_in_one_command_fails_that_command_alone(
+    store: SQLiteStore, setup: Callable[..., Any], rows: Rows
+) -> None:
+    commands = [Broken() if number % 2 else setup() for number in range(16)]
+    outcomes = await asyncio.gather(*(store.execute(command, "a") for command in commands), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Recorded, ZeroDivisionError] * 8
+    assert rows("SELECT count(*) FROM instances") == [(8,)]
+
+
+class Gate:
+    """A commit that waits until it is let through, and notes what it was given."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.groups: list[list[str]] = []
+        self.failure: Exception | None = None
+
+    async def commit(self, orders: Sequence[Order]) -> Sequence[Recorded | Exception]:
+        self.groups.append([order.creator for order in orders])
+        await self.open.wait()
+        if self.failure:
+            raise self.failure
+        return [Recorded(()) for _ in orders]
+
+
+async def begun(*calls: Any) -> list[asyncio.Task[Recorded]]:
+    tasks = [asyncio.create_task(call) for call in calls]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_a_caller_who_goes_away_while_waiting_is_dropped() -> None:
+    gate = Gate()
+    groups = GroupCommit(gate.commit)
+    [first] = await begun(groups.execute(Broken(), "first"))
+    second, third = await begun(groups.execute(Broken(), "second"), groups.execute(Broken(), "third"))
+    second.cancel()
+    gate.open.set()
+    assert await first == await third == Recorded(())
+    await groups.close()
+    assert gate.groups == [["first"], ["third"]]
+
+
+async def test_a_caller_who_goes_away_after_the_group_began_does_not_stop_it(
+    store: SQLiteStore, setup: Callable[..., Any], rows: Rows
+) -> None:
+    inside, leave = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Slow:
+        def decide(self, registry: Registry) -> Decision:
+            loop.call_soon_threadsafe(inside.set)
+            asyncio.run_coroutine_threadsafe(leave.wait(), loop).result()
+            decision: Decision = setup().decide(registry)
+            return decision
+
+    [caller] = await begun(store.execute(Slow(), "a"))
+    await inside.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    leave.set()
+    await store.execute(setup(), "b")
+    assert rows("SELECT creator, count(*) FROM events GROUP BY creator") == [("a", 7), ("b", 7)]
+
+
+async def test_more_commands_than_may_wait_are_refused() -> None:
+    gate = Gate()
+    groups = GroupCommit(gate.commit, waiting_limit=2)
+    tasks = await begun(groups.execute(Broken(), "first"))
+    tasks += await begun(*(groups.execute(Broken(), str(number)) for number in range(3)))
+    gate.open.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Recorded, Recorded, Recorded, StoreUnavailable]
+    await groups.close()
+
+
+async def test_a_group_has_a_largest_size() -> None:
+    gate = Gate()
+    gate.open.set()
+    groups = GroupCommit(gate.commit, group_limit=4)
+    await asyncio.gather(*(groups.execute(Broken(), str(number)) for number in range(10)))
+    await groups.close()
+    assert [len(group) for group in gate.groups] == [4, 4, 2]
+
+
+async def test_a_bug_in_the_writer_reaches_its_callers_and_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    gate.open.set()
+    gate.failure = ZeroDivisionError()
+    groups = GroupCommit(gate.commit)
+    with pytest.raises(ZeroDivisionError):
+        await groups.execute(Broken(), "a")
+    gate.failure = None
+    assert await groups.execute(Broken(), "b") == Recorded(())
+    assert "a group of 1 commands failed" in caplog.text
+    await groups.close()
+
+
+async def test_a_commit_that_forgets_an_outcome_leaves_nobody_waiting() -> None:
+    async def forgetful(orders: Sequence[Order]) -> Sequence[Recorded | Exception]:
+        return []
+
+    groups = GroupCommit(forgetful)
+    with pytest.raises(ValueError, match="zip"):
+        await groups.execute(Broken(), "a")
+    await groups.close()
+
+
+async def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:
+    gate = Gate()
+    groups = GroupCommit(gate.commit)
+    tasks = await begun(groups.execute(Broken(), "first"))
+    tasks += await begun(groups.execute(Broken(), "second"))
+    [closing] = await begun(groups.close())
+    with pytest.raises(StoreUnavailable):
+        await groups.execute(Broken(), "late")
+    gate.open.set()
+    await closing
+    assert [task.result() for task in tasks] == [Recorded(())] * 2
+
+
+async def test_a_cancelled_writer_leaves_nobody_waiting() -> None:
+    gate = Gate()
+    groups = GroupCommit(gate.commit)
+    tasks = await begun(groups.execute(Broken(), "first"))
+    tasks += await begun(groups.execute(Broken(), "second"))
+    groups._task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
+    with pytest.raises(StoreUnavailable):
+        await groups.execute(Broken(), "late")
+    await groups.close()
