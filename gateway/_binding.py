@@ -4,9 +4,6 @@ google/api/http.proto, "Rules for HTTP mapping": a leaf is a scalar, an enum, or
 scalar; a query parameter may be repeated where its field is.
 """
 
-import binascii
-import math
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -16,24 +13,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from gateway._json import fields_by_json, type_of
+from gateway._scalar import INTEGER_RANGES, bytes_of, float_of, integer_of
 from gateway._status import Refused, invalid
 
 MAX_PARAMETERS: Final = 1000
 
-_INTEGERS: Final = frozenset(
-    {
-        FieldDescriptor.CPPTYPE_INT32,
-        FieldDescriptor.CPPTYPE_INT64,
-        FieldDescriptor.CPPTYPE_UINT32,
-        FieldDescriptor.CPPTYPE_UINT64,
-    }
-)
-_FLOATS: Final = frozenset({FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE})
-_FLOAT_NAMES: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
-_NUMBER: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,4})?", re.ASCII)
 _BOOLEANS: Final = {"true": True, "false": False}
-_FLOAT_MAX: Final = 3.4028235677973366e38  # half a step above the largest float, which rounds down to it
 
 _TEXT_MESSAGES: Final = frozenset(
     m.DESCRIPTOR.full_name for m in (timestamp_pb2.Timestamp, duration_pb2.Duration, field_mask_pb2.FieldMask)
@@ -106,41 +91,16 @@ def _fill(message: Message, text: str) -> None:
 def _scalar(field: FieldDescriptor, text: str) -> Any:  # noqa: ANN401 - what the field's type says
     kind = field.cpp_type
     if kind == FieldDescriptor.CPPTYPE_STRING:
-        return text if field.type == FieldDescriptor.TYPE_STRING else _bytes(text)
-    if kind in _INTEGERS:
-        return _integer(text)
+        return text if field.type == FieldDescriptor.TYPE_STRING else bytes_of(text)
     if kind == FieldDescriptor.CPPTYPE_BOOL:
         if text not in _BOOLEANS:
-            raise ValueError(text)
+            raise ValueError("no boolean")
         return _BOOLEANS[text]
-    if kind in _FLOATS:
-        return _float(text, single=kind == FieldDescriptor.CPPTYPE_FLOAT)
-    enum = field.enum_type
-    value = enum.values_by_name.get(text) if enum is not None else None
-    return _integer(text) if value is None else value.number
-
-
-def _integer(text: str) -> int:
-    if _INTEGER.fullmatch(text) is None:
-        raise ValueError(text)
-    return int(text)
-
-
-def _float(text: str, *, single: bool) -> float:
-    if text in _FLOAT_NAMES:
-        return _FLOAT_NAMES[text]
-    if _NUMBER.fullmatch(text) is None:
-        raise ValueError(text)
-    value = float(text)
-    if math.isinf(value) or (single and abs(value) >= _FLOAT_MAX):
-        raise ValueError(text)
-    return value
-
-
-def _bytes(text: str) -> bytes:
-    """Undo base64 of either alphabet, padded or not, as proto3 JSON allows."""
-    standard = text.replace("-", "+").replace("_", "/").rstrip("=").encode("ascii")
-    return binascii.a2b_base64(standard + b"=" * (-len(standard) % 4), strict_mode=True) if standard else b""
+    if field.enum_type is not None and text in field.enum_type.values_by_name:
+        return field.enum_type.values_by_name[text].number
+    if kind in INTEGER_RANGES:
+        return integer_of(text, INTEGER_RANGES[kind])
+    return float_of(text, single=kind == FieldDescriptor.CPPTYPE_FLOAT)
 
 
 def _type_name(field: FieldDescriptor) -> str:

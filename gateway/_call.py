@@ -89,15 +89,16 @@ class Call:
             if context.aborted is not error:
                 self._failed(error)
         except asyncio.CancelledError:
-            lifetime.resume()
-            if lifetime.reason is None:
+            if lifetime.resume() is None:
                 self._settle(_STOPPING)
         except Exception as error:  # noqa: BLE001 - whatever a servicer or an interceptor raises ends as a status
             self._failed(error)
         finally:
             lifetime.stop()
-        if lifetime.reason is not None:
-            self._settle(lifetime.reason)
+        reason = lifetime.resume()
+        if reason is not None:
+            # Also where the servicer made something else of its cancellation.
+            self._settle(reason)
         await self._finish(response)
         return True
 
@@ -127,7 +128,7 @@ class Call:
             return self._decoded(self._protocol.read_unary(self._exchange, body), handler)
         except Refused as refusal:
             if refusal.status is GONE:
-                self._lifetime.reason = GONE
+                self._lifetime.end_without_cancel(GONE)
             return Unreadable(refusal.status)
         except asyncio.CancelledError:
             reason = self._lifetime.resume()

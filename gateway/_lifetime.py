@@ -30,6 +30,7 @@ class Lifetime:
         "_over",
         "_receive",
         "_received",
+        "_resumed",
         "_task",
         "_timer",
         "_watcher",
@@ -47,6 +48,7 @@ class Lifetime:
         self._received = False
         self._looked = False
         self._over = False
+        self._resumed = False
         self._watcher: asyncio.Task[None] | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(_LOOK_AFTER, self._look)
@@ -76,9 +78,15 @@ class Lifetime:
             self.reason = reason
             self._task.cancel()
 
+    def end_without_cancel(self, reason: Status) -> None:
+        """Note why the call ends, where its task knows already."""
+        self.reason = reason
+        self._resumed = True
+
     def resume(self) -> Status | None:
         """Take back a cancellation that has arrived, so that the task can still answer; None where it was not ours."""
-        if self.reason is not None:
+        if self.reason is not None and not self._resumed:
+            self._resumed = True
             self._task.uncancel()
         return self.reason
 

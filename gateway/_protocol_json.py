@@ -1,8 +1,9 @@
 """Plain JSON over HTTP.
 
 On the path of a `google.api.http` rule as the rule says, on an RPC path with the whole message as body. A failed call
-is `{code, message, details[]}` (google.rpc.Status) with the HTTP status of its code. Initial metadata go out as headers.
-A reply has no trailers of its own: trailing metadata go out as headers too, each with `grpc-trailer-` before it.
+is `{code, message, details[]}` (google.rpc.Status) with the HTTP status of its code. Initial metadata go out as
+headers. A reply has no trailers of its own: trailing metadata go out as headers too, each with `grpc-trailer-` before
+it.
 """
 
 from collections.abc import Mapping
