@@ -35,7 +35,7 @@ class Passwords:
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="argon2")
+        self._pool = ThreadPoolExecutor(_cores(), thread_name_prefix="argon2")
 
     async def hash(self, password: str) -> str:
         """Return the hash in PHC format (`$argon2id$v=19$m=19456,t=2,p=1$…`).
@@ -47,3 +47,8 @@ class Passwords:
     def close(self) -> None:
         """Let running hashes finish and drop those that wait."""
         self._pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    # What a container or taskset allows may be fewer than the machine has; macOS cannot tell.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

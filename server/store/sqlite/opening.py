@@ -80,6 +80,8 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if found > known:
         schemas = f"its schema is {found}, and this version knows {known}"
         raise StoreRefused(f"{path} was written by a newer version ({schemas}); run that version, or {_ELSEWHERE}")
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        raise StoreRefused(f"{path} is on a file system without shared memory, such as a network share; {_ELSEWHERE}")
     migrate(connection)
     # Where a page of the schema or the first of a table or index is damaged, this meets it.
     for kind, name, table in connection.execute(

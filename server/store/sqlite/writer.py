@@ -62,32 +62,35 @@ class Writer:
     async def close(self) -> None:
         """Move the log into the database file, so that a copy of that file alone is whole, and close."""
         if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):  # the write-ahead log is as good a place; the next start reads it
+            with contextlib.suppress(sqlite3.Error, _CheckpointBlocked):  # the next start reads the write-ahead log
                 await self._connection.run(_checkpoint)
         await self._disconnect()
 
     async def _settle(self, failure: CommitFailed) -> Group:
         """Find out on a new connection whether a group is stored whose COMMIT failed, and make that true for good.
 
-        A sync that failed may have lost pages that it called written, so the group is acknowledged only after a
-        checkpoint; and a group that is not there may have left frames in the write-ahead log that a crash would bring
-        back, which the same checkpoint cuts off.
+        A sync that failed may have lost pages that it called written, so a group that is there is acknowledged only
+        after a checkpoint. One that is not there may have left frames in the write-ahead log that a crash would bring
+        back: the same checkpoint cuts them off, or else the next commit, which writes over them.
         """
         group, reason = failure.group, cause(failure.__cause__ or failure)
         await self._disconnect()
         self._changed(group.changed)
         try:
             connection = await self._connected()
-            stored = await connection.run(partial(_settled, group=group))
+            stored = await connection.run(partial(_has_last_event, group=group))
+            if stored:
+                await connection.run(_checkpoint)
         except (sqlite3.Error, _CheckpointBlocked) as second:
             await self._disconnect()
-            _log.error(
-                "COMMIT failed (%s), and whether its group is stored cannot be found out: %s", reason, cause(second)
-            )
+            _log.critical("COMMIT failed (%s); whether its group is stored is not known: %s", reason, cause(second))
             raise StoreUnavailable(f"COMMIT failed, outcome unknown: {reason}; {cause(second)}") from second
-        _log.warning("COMMIT failed (%s); its group is %s", reason, "stored" if stored else "not stored")
         if not stored:
+            with contextlib.suppress(sqlite3.Error, _CheckpointBlocked):
+                await connection.run(_checkpoint)
+            _log.warning("COMMIT failed (%s); its group of %d commands is not stored", reason, len(group.outcomes))
             raise StoreUnavailable(f"COMMIT failed: {reason}") from failure
+        _log.warning("COMMIT failed (%s), and yet its group is stored; it was synced anew", reason)
         return group
 
     async def _connected(self) -> Connection:
@@ -106,10 +109,8 @@ class _CheckpointBlocked(Exception):
     """Another connection reads or writes and has not let the checkpoint finish in time."""
 
 
-def _settled(connection: sqlite3.Connection, group: Group) -> bool:
-    stored = group.last_event is not None and has_event(connection, group.last_event)
-    _checkpoint(connection)
-    return stored
+def _has_last_event(connection: sqlite3.Connection, group: Group) -> bool:
+    return group.last_event is not None and has_event(connection, group.last_event)
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:

@@ -3,6 +3,8 @@ from typing import Any
 
 import email_validator
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.domain.commands import AddInstance
 from server.domain.errors import InvalidCommand
@@ -222,3 +224,44 @@ def test_a_password_never_shows() -> None:
 
 def test_an_unknown_field_is_refused() -> None:
     assert set(violations(LEAST | {"surprise": 1})) == {"surprise"}
+
+
+ANY_TEXT = st.one_of(
+    st.text(max_size=12), st.text(st.characters(), max_size=210), st.sampled_from(["en", "a@b.c", "A"])
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "instance_name": ANY_TEXT,
+            "first_org_name": ANY_TEXT,
+            "custom_domain": ANY_TEXT | st.from_regex(r"[a-z0-9.-]{1,30}", fullmatch=True),
+            "owner_user_name": ANY_TEXT,
+            "owner_email": st.fixed_dictionaries(
+                {},
+                optional={
+                    "email": ANY_TEXT | st.emails() | ANY_TEXT.map("a@{}.b".format),
+                    "is_email_verified": st.booleans(),
+                },
+            ),
+            "owner_profile": st.fixed_dictionaries(
+                {}, optional={"first_name": ANY_TEXT, "last_name": ANY_TEXT, "preferred_language": ANY_TEXT}
+            ),
+            "owner_password": st.fixed_dictionaries(
+                {}, optional={"password": ANY_TEXT, "password_change_required": st.booleans()}
+            ),
+            "default_language": ANY_TEXT | st.from_regex(r"[a-zA-Z]{2,3}(-[a-zA-Z0-9]{1,8})*", fullmatch=True),
+        },
+    )
+)
+def test_any_request_is_accepted_as_text_that_can_be_stored_or_refused_by_its_fields(fields: dict[str, Any]) -> None:
+    try:
+        command = AddInstance.parse(fields, external_domain="localhost")
+    except InvalidCommand:
+        assert all(field and description for field, description in violations(fields).items())
+    else:
+        command.model_dump_json().encode()
+        assert command.instance_name
+        assert command.owner_email.email

@@ -158,7 +158,7 @@ async def test_a_commit_whose_outcome_cannot_be_found_out_is_unavailable_and_log
     faults.after = failing("COMMIT")
     faults.before = failing("PRAGMA wal_checkpoint")
     assert await outcomes_of(store, setup, 8) == [StoreUnavailable] * 8
-    assert "cannot be found out" in caplog.text
+    assert "whether its group is stored is not known" in caplog.text
     assert await outcomes_of(store, setup, 8) == [Recorded] * 8
 
 
