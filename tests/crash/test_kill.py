@@ -2,16 +2,22 @@
 
 import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
-from tests.crash.callers import Front, Load, Outcome, both_fronts, names
+from tests.crash.callers import LOST, Front, Load, Outcome, both_fronts, codes, names
 from tests.crash.conftest import KillFigures
-from tests.crash.stored import Stored, assert_is, commits_in_log, contents
+from tests.crash.stored import Stored, assert_is, commits_in_log, contents, database
 from tests.servers import Server
 
 ROUNDS = int(os.environ.get("INSTANCED_KILL_ROUNDS", "10"))
 CALLERS = 32
+KILLER = Path(__file__).with_name("killer.py")
 # From the first acknowledged call on, in seconds.
 LATEST_KILL = 0.4
 # An audience that outlives the listeners' ports, so that one token is good for all rounds.
@@ -30,9 +36,8 @@ def test_what_was_acknowledged_survives_kill_9_whole_and_nothing_is_there_in_par
             _assert_answered_as_before(fronts, acknowledged, sample=8)
             load = Load(fronts, CALLERS, f"round{number}")
             load.wait_for_first()
-            time.sleep(random.uniform(0, LATEST_KILL))
-            assert server.process.poll() is None, "the server ended by itself"
-            outcomes = load.end(server.kill)
+            outcomes = load.end(partial(_kill_while_it_writes if number % 2 else _kill, server))
+        assert codes(outcomes).keys() <= {"OK", LOST}
         _, torn = commits_in_log(server.data)
         server = _restarted(starting, server)
 
@@ -49,6 +54,21 @@ def test_what_was_acknowledged_survives_kill_9_whole_and_nothing_is_there_in_par
     everything = contents(server.data).instances
     assert names(acknowledged, ok=True) <= everything.keys() <= names(acknowledged, ok=True) | unacknowledged
     assert server.stop() == 0
+
+
+def _kill(server: Server) -> None:
+    """Kill it at any moment."""
+    time.sleep(random.uniform(0, LATEST_KILL))
+    assert server.process.poll() is None, "the server ended by itself"
+    server.kill()
+
+
+def _kill_while_it_writes(server: Server) -> None:
+    """Kill it when the log has just changed: more often than by chance, in the middle of a commit."""
+    log = database(server.data).with_name("instanced.db-wal")
+    delay = random.uniform(0, LATEST_KILL)
+    subprocess.run([sys.executable, "-I", "-S", KILLER, str(server.process.pid), log, str(delay)], check=True)
+    assert server.wait() == -signal.SIGKILL
 
 
 def _restarted(starting: Callable[..., Server], killed: Server) -> Server:
