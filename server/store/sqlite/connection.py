@@ -37,9 +37,9 @@ def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
 class Connection(aiosqlite.Connection):
     """An aiosqlite connection that also runs whole functions on its thread.
 
-    aiosqlite makes a trip to the thread for each statement: 28 µs on an idle machine, and an AddInstance takes 22 of them, of
-    which the statements themselves need some 100 µs. A group of 128 goes in one trip instead of 2,800. aiosqlite's own way
-    there, `_execute`, is protected; this class is the only place that uses it.
+    aiosqlite makes a trip to the thread for each statement: 28 µs on an idle machine, and an AddInstance takes 22 of
+    them. A group of 128 goes in one trip instead of 2,800. aiosqlite's own way there, `_execute`, is protected; this
+    class is the only place that uses it.
     """
 
     async def opened(self) -> None:

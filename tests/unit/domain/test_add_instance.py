@@ -3,7 +3,7 @@ from typing import Any
 
 import email_validator
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.domain.commands import AddInstance
@@ -231,6 +231,7 @@ ANY_TEXT = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {},

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.domain import events
@@ -22,6 +22,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_an_event_reads_back_as_it_was_written(event: Event) -> None:
     assert from_payload(event.type, to_payload(event)) == event

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.domain.names import domain_fault, generate_domain, normalize_host, slug
@@ -112,6 +112,7 @@ def test_a_slug_reminds_of_the_name(name: str, expected: str) -> None:
     assert slug(name) == expected
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_slug_is_always_a_label_with_room_for_the_suffix(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,54}[a-z0-9])?", slug(name))
@@ -123,6 +124,7 @@ EXTERNAL_DOMAINS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), EXTERNAL_DOMAINS)
 def test_a_generated_domain_follows_the_rules_of_domains(name: str, external: str) -> None:
     domain = generate_domain(name, external_domain=external)

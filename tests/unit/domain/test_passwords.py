@@ -22,11 +22,9 @@ async def test_the_event_loop_stays_free_while_passwords_are_hashed() -> None:
     passwords = Passwords()
     hashes = [asyncio.create_task(passwords.hash("Passw0rd!")) for _ in range(20)]
     await asyncio.sleep(0)
-    begun = time.perf_counter()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert time.perf_counter() - begun < 0.1
-    assert not all(task.done() for task in hashes)
+    assert not any(task.done() for task in hashes)
     assert len({await task for task in hashes}) == 20
     passwords.close()
 

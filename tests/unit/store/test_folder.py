@@ -3,7 +3,8 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +102,19 @@ def test_a_folder_is_free_again_once_it_is_closed(tmp_path: Path) -> None:
     DataFolder.open(tmp_path / "data").close()
 
 
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Return a folder that other users can reach; pytest's own are private."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
-def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    theirs = tmp_path / "data"
+def test_a_folder_that_cannot_be_written_is_refused_by_name(public: Path) -> None:
+    theirs = public / "data"
     theirs.mkdir(mode=0o755)
-    for path in (theirs, tmp_path / "new"):
+    for path in (theirs, public / "new"):
         child = subprocess.run(
             [sys.executable, "-c", AS_NOBODY, str(path)], capture_output=True, text=True, timeout=30, check=False
         )

@@ -6,6 +6,7 @@ import pytest
 
 from server.domain.decisions import Decision, Registry
 from server.domain.errors import DomainTaken, StoreUnavailable
+from server.domain.events import DomainAdded, InstanceChanged
 from server.domain.instances import Instances
 from server.store.grouping import GroupCommit, Order
 from server.store.interface import Recorded
@@ -66,6 +67,18 @@ async def test_a_bug_in_one_command_fails_that_command_alone(
     outcomes = await asyncio.gather(*(store.execute(command, "a") for command in commands), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Recorded, ZeroDivisionError] * 8
     assert rows("SELECT count(*) FROM instances") == [(8,)]
+
+
+async def test_a_domain_that_only_the_unique_index_finds_taken_is_taken(
+    instances: Instances, store: SQLiteStore, acme: dict[str, Any], happen: Callable[..., Any], rows: Rows
+) -> None:
+    await instances.add(acme | {"custom_domain": "acme.example"}, creator="a")
+    other = await instances.add(acme, creator="a")
+    events = [InstanceChanged("New"), DomainAdded("acme.example", generated=False)]
+    with pytest.raises(DomainTaken, match=r"acme\.example"):
+        await store.execute(happen(other.instance_id, events), "a")
+    assert rows("SELECT count(*) FROM instances WHERE name = 'New'") == [(0,)]
+    assert rows("SELECT count(*) FROM events") == [(9 + 7,)]
 
 
 class Gate:
