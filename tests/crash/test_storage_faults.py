@@ -13,6 +13,7 @@ import pytest
 from tests.crash.callers import AtOnce, Front, Outcome, Wanted, both_fronts, codes, names, some
 from tests.crash.instruments import NO_LIMIT, Instruments
 from tests.crash.stored import assert_is, contents, reading, write_lock
+from tests.crash.tracing import failing_syncs
 from tests.servers import Server
 
 GROUP = 32
@@ -89,6 +90,36 @@ def test_an_io_error_fails_every_call_until_the_disk_works_again(starting: Calla
             _assert_only(earlier, server)
         finally:
             resource.prlimit(process, resource.RLIMIT_FSIZE, (soft, hard))
+        _assert_recovered(fronts, server, earlier)
+    assert server.stop() == 0
+
+
+def test_a_disk_that_does_not_sync_fails_every_call_until_it_does(starting: Callable[..., Server]) -> None:
+    server = starting()
+    with both_fronts(server) as fronts:
+        earlier = _earlier(fronts)
+        with failing_syncs(server.process.pid):
+            _assert_unavailable(AtOnce(fronts, some(GROUP, "group")).outcomes())
+            _assert_served(fronts, earlier)
+            _assert_only(earlier, server)
+        _assert_recovered(fronts, server, earlier)
+    server.kill()
+    server = starting()
+    assert len(contents(server.data).instances) == len(earlier) + GROUP
+    assert server.stop() == 0
+
+
+def test_what_could_not_be_synced_does_not_come_back_after_a_kill(starting: Callable[..., Server]) -> None:
+    server = starting()
+    with both_fronts(server) as fronts:
+        earlier = _earlier(fronts)
+        with failing_syncs(server.process.pid):
+            _assert_unavailable(AtOnce(fronts, some(GROUP, "group")).outcomes())
+            # The commits that failed were written to the log whole; recovery reads the log.
+            server.kill()
+    server = starting()
+    _assert_only(earlier, server)
+    with both_fronts(server) as fronts:
         _assert_recovered(fronts, server, earlier)
     assert server.stop() == 0
 

@@ -1,13 +1,16 @@
 """What a server wrote, synced and sent, in the order in which the kernel did it, by strace(1)."""
 
 import re
+import signal
 import struct
+import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers import wait_until
-from tests.tools import find
+from tests.tools import find, unavailable
 
 _SYNCS = frozenset({"fsync", "fdatasync"})
 _WRITES = frozenset({"write", "writev", "pwrite64", "pwritev", "pwritev2"})
@@ -40,6 +43,29 @@ def strace(output: Path) -> tuple[str, ...]:
     # -D: the server, not strace, is the process that the test has started.
     options = ("-f", "-D", "-q", "-y", "-xx", "-s", "65536", "-e", "signal=none", "-e", f"trace={traced}")
     return (find("strace"), *options, "-o", str(output), "--")
+
+
+@contextmanager
+def failing_syncs(process: int) -> Iterator[None]:
+    """Make every sync of a running process an I/O error; the test is skipped where strace may not attach to it."""
+    syncs = ",".join(sorted(_SYNCS))
+    options = ("-f", "-q", "-e", f"trace={syncs}", "-e", f"inject={syncs}:error=EIO", "-o", "/dev/null")
+    with subprocess.Popen([find("strace"), *options, "-p", str(process)], stderr=subprocess.PIPE) as tracer:
+        try:
+            wait_until(lambda: tracer.poll() is not None or _is_traced(process))
+            if tracer.returncode is not None:
+                assert tracer.stderr is not None
+                unavailable(f"strace cannot attach: {tracer.stderr.read().decode().strip()}")
+            yield
+        finally:
+            # It lets go of the process and ends by the same signal.
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait(10)
+
+
+def _is_traced(process: int) -> bool:
+    statuses = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/status")]
+    return all("TracerPid:\t0\n" not in status for status in statuses)
 
 
 def read_trace(output: Path, process: int) -> list[Call]:
