@@ -29,7 +29,7 @@ from server.interceptors.authentication import AuthenticationInterceptor
 from server.interceptors.drain import DrainInterceptor
 from server.interceptors.errors import ErrorInterceptor
 from server.interceptors.undecodable import UndecodableInterceptor
-from server.listeners import bind, shown
+from server.listeners import bind, shown, tls_context
 from server.native import listen, native_server
 from server.servicers.admin import AdminServicer
 from server.servicers.reflection import V1, V1ALPHA, add_reflection
@@ -98,21 +98,22 @@ async def _serve(loaded: Loaded) -> None:
         )
         checks = await _add_servicers(instances, native, gateway)
 
-        grpc_port = listen(native, settings.grpc.address, tls)
         web = UvicornHost(
             gateway,
             socket,
+            tls=None if tls is None else tls_context(tls),
             max_header_bytes=settings.http.max_header_bytes,
             header_timeout=settings.http.receive_timeout.total_seconds(),
         )
+        grpc_port = listen(native, settings.grpc.address, tls)
         await native.start()
         await web.start()
         grpc_address = shown(split_address(settings.grpc.address)[0], grpc_port)
         http_address = shown(host, port)
         publish(folder, url, grpc_address, http_address)
         stack.callback(withdraw, folder)
-        print(f"grpc {grpc_address}\nhttp {http_address}", flush=True)  # noqa: T201 - clients and tests read it
         log.info("serving", external_url=url, data=str(folder.path), users=sorted(users))
+        print(f"grpc {grpc_address}\nhttp {http_address}", flush=True)  # noqa: T201 - scripts wait for these lines
 
         await stopping.wait()
         log.info("draining", grace_s=settings.shutdown_grace.total_seconds())

@@ -31,3 +31,5 @@ def starting(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     for running in started:
         if running.process.poll() is None:
             running.kill()
+        if running.process.stdout:
+            running.process.stdout.close()

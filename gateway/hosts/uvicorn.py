@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -48,7 +47,7 @@ class UvicornHost:
     Args:
         application: what to run; it gets no lifespan events.
         sock: bound, not yet listening; the host closes it.
-        certificate, key: PEM files; with both, the socket speaks TLS.
+        tls: what the socket speaks TLS with; None for plain text. HTTP/1.1 is offered by ALPN.
         max_header_bytes: the longest request line and header block together.
         header_timeout: seconds for a request's headers to arrive, from a connection's start or from their first byte.
         keep_alive: seconds for which an idle connection stays open.
@@ -59,14 +58,15 @@ class UvicornHost:
         application: ASGIApplication,
         sock: socket.socket,
         *,
-        certificate: Path | None = None,
-        key: Path | None = None,
+        tls: ssl.SSLContext | None = None,
         max_header_bytes: int = DEFAULT_MAX_HEADER_BYTES,
         header_timeout: float = DEFAULT_HEADER_TIMEOUT,
         keep_alive: float = DEFAULT_KEEP_ALIVE,
     ) -> None:
         self._socket = sock
-        self._tls = _tls(certificate, key)
+        self._tls = tls
+        if tls is not None:
+            tls.set_alpn_protocols(["http/1.1"])
         self._state = ServerState()
         self._config = Config(
             application,
@@ -126,18 +126,6 @@ class UvicornHost:
 
     def _protocol(self) -> "_Protocol":
         return _Protocol(self._config, self._state, {}, limits=self._limits)
-
-
-def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if certificate is None and key is None:
-        return None
-    if certificate is None or key is None:
-        raise ValueError("TLS needs both a certificate and a key")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 class _Refuse(Exception):

@@ -467,7 +467,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 async def test_tls_is_spoken_with_certificate_and_key(
     gateway: Gateway, servicer: EchoServicer, serve: Serve, certificate: tuple[Path, Path]
 ) -> None:
-    port = await serve(gateway, certificate=certificate[0], key=certificate[1])
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    port = await serve(gateway, tls=tls)
 
     def get() -> tuple[int, str | None]:
         context = ssl.create_default_context(cafile=certificate[0])
@@ -481,9 +483,3 @@ async def test_tls_is_spoken_with_certificate_and_key(
 
     assert await off_loop(get) == (200, "http/1.1")
     assert servicer.context.auth_context() == {"transport_security_type": [b"ssl"]}
-
-
-def test_certificate_without_a_key_is_an_error(gateway: Gateway, certificate: tuple[Path, Path]) -> None:
-    sock, _ = bound()
-    with sock, pytest.raises(ValueError, match="both"):
-        UvicornHost(gateway, sock, certificate=certificate[0])
