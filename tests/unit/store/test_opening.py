@@ -9,7 +9,6 @@ import pytest
 
 from server.store.folder import DataFolder
 from server.store.interface import StoreRefused
-from server.store.sqlite import SQLiteStore
 from server.store.sqlite.schema import MIGRATIONS, migrate, version
 
 Serve = Callable[..., Any]
@@ -172,11 +171,10 @@ async def test_ids_are_stored_as_integers(filled: DataFolder, rows: Callable[...
         assert rows(f"SELECT DISTINCT typeof({column}) FROM {table}") == [("integer",)]
 
 
-async def test_commits_are_synced(store: SQLiteStore) -> None:
-    connection = store._writer._connection
-    assert connection is not None
+async def test_commits_are_synced(serve: Serve, folder: DataFolder) -> None:
+    connection = (await serve(folder))._writer._connection
     pragmas = [
-        await connection.run(lambda database, name=name: database.execute(f"PRAGMA {name}").fetchone()[0])  # type: ignore[misc]
+        await connection.run(lambda database, name=name: database.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("journal_mode", "synchronous")
     ]
     assert pragmas == ["wal", 2]
