@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 $(VENV)/python:
 	@test -n "$(PYTHON)" || { echo "instanced needs Python 3.11 or newer, and none is on the PATH; name one with make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -64,3 +64,17 @@ lock: $(VENV)/setup-dev ## pin the newest versions that pyproject.toml allows, w
 .PHONY: clean
 clean: ## remove .venv and caches, never data
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+examples/web/node_modules: examples/web/package-lock.json
+	@cd examples/web && npm ci --silent && touch node_modules
+
+.PHONY: page
+page: examples/web/node_modules ## serve the example page, which calls over gRPC-Web, on http://127.0.0.1:8000
+	@exec python3 -m http.server 8000 --bind 127.0.0.1 --directory examples/web
+
+tests/browser/node_modules: tests/browser/package-lock.json
+	@cd tests/browser && npm ci --silent && touch node_modules
+
+.PHONY: proto-js
+proto-js: $(VENV)/setup-test tests/browser/node_modules ## write the pages' JavaScript stubs anew, after make proto
+	@$(BIN)/python -m tests.browser.javascript_stubs

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[attr-defined]
+from google.rpc import code_pb2, status_pb2
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 
 from server.domain import errors
 
@@ -38,10 +39,10 @@ def to_status(error: errors.DomainError) -> status_pb2.Status:
 @to_status.register
 def _(error: errors.InvalidCommand) -> status_pb2.Status:
     violations = [
-        error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
+        BadRequest.FieldViolation(field=violation.field, description=violation.description)
         for violation in error.violations
     ]
-    return status(code_pb2.INVALID_ARGUMENT, str(error), [error_details_pb2.BadRequest(field_violations=violations)])
+    return status(code_pb2.INVALID_ARGUMENT, str(error), [BadRequest(field_violations=violations)])
 
 
 @to_status.register
@@ -51,9 +52,7 @@ def _(error: errors.Unauthenticated) -> status_pb2.Status:
 
 @to_status.register
 def _(error: errors.PermissionDenied) -> status_pb2.Status:
-    info = error_details_pb2.ErrorInfo(
-        reason="PERMISSION_MISSING", domain=ERROR_DOMAIN, metadata={"permission": error.permission}
-    )
+    info = ErrorInfo(reason="PERMISSION_MISSING", domain=ERROR_DOMAIN, metadata={"permission": error.permission})
     return status(code_pb2.PERMISSION_DENIED, str(error), [info])
 
 
@@ -64,7 +63,7 @@ def _(error: errors.InstanceNotFound) -> status_pb2.Status:
 
 @to_status.register
 def _(error: errors.DomainTaken) -> status_pb2.Status:
-    resource = error_details_pb2.ResourceInfo(
+    resource = ResourceInfo(
         resource_type="zitadel.instance.v1.Domain", resource_name=error.domain, description="the domain is taken"
     )
     return status(code_pb2.ALREADY_EXISTS, str(error), [resource])
@@ -72,7 +71,7 @@ def _(error: errors.DomainTaken) -> status_pb2.Status:
 
 @to_status.register
 def _(error: errors.StoreUnavailable) -> status_pb2.Status:
-    retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=1))
+    retry = RetryInfo(retry_delay=duration_pb2.Duration(seconds=1))
     return status(code_pb2.UNAVAILABLE, str(error), [retry])
 
 

@@ -2,7 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[attr-defined]
+from google.rpc import code_pb2, status_pb2
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 
 from server.domain import errors
 from server.errors import internal, to_status
@@ -11,13 +12,13 @@ TABLE: list[tuple[errors.DomainError, int, type[Message] | None]] = [
     (
         errors.InvalidCommand([errors.Violation("a.b", "is wrong")]),
         code_pb2.INVALID_ARGUMENT,
-        error_details_pb2.BadRequest,
+        BadRequest,
     ),
     (errors.Unauthenticated("secret reason"), code_pb2.UNAUTHENTICATED, None),
-    (errors.PermissionDenied("iam.read"), code_pb2.PERMISSION_DENIED, error_details_pb2.ErrorInfo),
+    (errors.PermissionDenied("iam.read"), code_pb2.PERMISSION_DENIED, ErrorInfo),
     (errors.InstanceNotFound("a.example"), code_pb2.NOT_FOUND, None),
-    (errors.DomainTaken("a.example"), code_pb2.ALREADY_EXISTS, error_details_pb2.ResourceInfo),
-    (errors.StoreUnavailable("secret reason"), code_pb2.UNAVAILABLE, error_details_pb2.RetryInfo),
+    (errors.DomainTaken("a.example"), code_pb2.ALREADY_EXISTS, ResourceInfo),
+    (errors.StoreUnavailable("secret reason"), code_pb2.UNAVAILABLE, RetryInfo),
 ]
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+import google.rpc.error_details_pb2  # noqa: F401 - JSON needs to know the details' types
 import grpc
 import requests
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[attr-defined]  # noqa: F401 - read in JSON
+from google.rpc import status_pb2
 from zitadel import admin_pb2, system_pb2
 
 from tests.servers import Server

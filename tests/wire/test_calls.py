@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2  # type: ignore[attr-defined]
+from google.rpc.error_details_pb2 import BadRequest, ResourceInfo
 from zitadel import instance_pb2, system_pb2
 
 from tests.servers import Server
@@ -95,7 +95,7 @@ def test_all_violations_come_at_once_each_with_its_field(server: Server, caller:
     reply = caller(server, ADD, wrong, token=server.token())
     assert reply.code is grpc.StatusCode.INVALID_ARGUMENT
     check_http_status(caller, reply, 400)
-    violations = reply.detail(error_details_pb2.BadRequest).field_violations
+    violations = reply.detail(BadRequest).field_violations
     assert {violation.field for violation in violations} == {
         "instanceName",
         "customDomain",
@@ -111,7 +111,7 @@ def test_all_violations_come_at_once_each_with_its_field(server: Server, caller:
 @pytest.mark.usefixtures("nothing_stored")
 def test_without_an_owner_the_missing_field_is_named(server: Server, caller: Caller) -> None:
     reply = caller(server, ADD, system_pb2.AddInstanceRequest(instance_name="Acme"), token=server.token())
-    [violation] = reply.detail(error_details_pb2.BadRequest).field_violations
+    [violation] = reply.detail(BadRequest).field_violations
     assert violation.field == "ownerEmail"
 
 
@@ -158,7 +158,7 @@ def test_a_taken_domain_already_exists(server: Server, caller: Caller) -> None:
     assert stored(server) == before
     assert reply.code is grpc.StatusCode.ALREADY_EXISTS
     check_http_status(caller, reply, 409)
-    assert reply.detail(error_details_pb2.ResourceInfo).resource_name == taken
+    assert reply.detail(ResourceInfo).resource_name == taken
 
 
 @pytest.mark.usefixtures("nothing_stored")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from google.rpc import error_details_pb2  # type: ignore[attr-defined]
+from google.rpc.error_details_pb2 import ErrorInfo
 from zitadel import system_pb2
 
 from tests.servers import Server, start
@@ -144,7 +144,7 @@ def test_the_audience_may_be_a_list_and_is_normalised(tenants: Tenants, caller: 
 
 def permission_of(reply: object) -> str:
     assert hasattr(reply, "detail")
-    info = reply.detail(error_details_pb2.ErrorInfo)
+    info = reply.detail(ErrorInfo)
     assert (info.reason, info.domain) == ("PERMISSION_MISSING", "instanced")
     return str(info.metadata["permission"])
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import grpc
 from google.protobuf import json_format
-from google.rpc import error_details_pb2  # type: ignore[attr-defined]
+from google.rpc.error_details_pb2 import BadRequest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zitadel import system_pb2
@@ -53,7 +53,7 @@ def outcome(caller: Caller, server: Server, message: system_pb2.AddInstanceReque
         # The other protocol was first, which shows that it took the domain.
         return grpc.StatusCode.OK, 8
     assert reply.code is grpc.StatusCode.INVALID_ARGUMENT
-    violations = reply.detail(error_details_pb2.BadRequest).field_violations
+    violations = reply.detail(BadRequest).field_violations
     return reply.code, sorted((violation.field, violation.description) for violation in violations)
 
 

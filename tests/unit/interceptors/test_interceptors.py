@@ -8,7 +8,8 @@ import grpc
 import pytest
 import structlog
 from google.protobuf import struct_pb2
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
+from google.rpc.error_details_pb2 import ResourceInfo
 from structlog.testing import LogCapture
 
 from server.call import current_call
@@ -129,7 +130,7 @@ async def test_a_reason_reaches_the_caller_with_its_details(running: Running) ->
     assert error.code() is grpc.StatusCode.ALREADY_EXISTS
     status = details(error)
     assert (status.code, status.message) == (6, error.details())
-    resource = error_details_pb2.ResourceInfo()
+    resource = ResourceInfo()
     assert status.details[0].Unpack(resource)
     assert resource.resource_name == "a.example"
 
