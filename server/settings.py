@@ -22,6 +22,9 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 
 PREFIX = "INSTANCED_"
 
+# A domain has 200 characters at most; a generated one has a slug of up to 56, a suffix of 7 and a dot in front.
+_LONGEST_EXTERNAL_DOMAIN = 200 - 56 - 7 - 1
+
 
 def _spelling(name: str) -> str:
     """Name a setting as the file does in lower case: external_domain is ExternalDomain there."""
@@ -250,6 +253,10 @@ class Settings(BaseSettings):
     def _lower(cls, value: str) -> str:
         if not value or not set(value.lower()) <= set("abcdefghijklmnopqrstuvwxyz0123456789-."):
             raise ValueError("not a host name, such as localhost or instances.example.com, without scheme and port")
+        if len(value) > _LONGEST_EXTERNAL_DOMAIN:
+            raise ValueError(
+                f"longer than {_LONGEST_EXTERNAL_DOMAIN} characters, which leaves no room for names below it"
+            )
         return value.lower()
 
 

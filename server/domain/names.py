@@ -62,8 +62,12 @@ def domain_fault(domain: str, *, external_domain: str) -> str | None:
 
 
 def slug(name: str) -> str:
-    """Return the part of a generated domain that reminds of `name`: 1 to 56 of a-z, 0-9 and inner hyphens."""
-    letters = unicodedata.normalize("NFKD", name).lower()
+    """Return the part of a generated domain that reminds of `name`: 1 to 56 of a-z, 0-9 and inner hyphens.
+
+    Accents are dropped with their marks: Zürich becomes zurich.
+    """
+    decomposed = unicodedata.normalize("NFKD", name)
+    letters = "".join(character for character in decomposed if not unicodedata.combining(character)).lower()
     return _NOT_IN_SLUG.sub("-", letters).strip("-")[:SLUG_LIMIT].rstrip("-") or "instance"
 
 

@@ -47,9 +47,8 @@ def _refusal(data: Path, *arguments: str, command: tuple[str, ...] = (str(INSTAN
 
 @pytest.fixture
 def stopped(starting: Callable[..., Server]) -> Path:
-    """A folder with an instance, that no server runs on."""
+    """A folder that a server has used and no longer runs on."""
     server = starting()
-    server.add()
     assert server.stop() == 0
     return server.data
 
@@ -115,7 +114,6 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(stopped: Path, offset: 
 
 def test_a_log_without_its_database_is_refused(starting: Callable[..., Server]) -> None:
     server = starting()
-    server.add()
     server.kill()
     path = database(server.data)
     log = path.with_name(f"{path.name}-wal")

@@ -98,6 +98,7 @@ FirstInstance: {Org: {Name: X}}
         ("HTTP: {ReceiveTimeout: 0s}", "http.receivetimeout is wrong"),
         ("JSON: {UnknownFields: maybe}", "json.unknownfields is wrong"),
         ("ExternalDomain: 'http://x'", "externaldomain is wrong: not a host name"),
+        (f"ExternalDomain: {'x' * 137}", "externaldomain is wrong: longer than 136 characters"),
         ("ExternalPort: 0", "externalport is wrong"),
         ("TLS: {Enabled: true}", "tls is wrong: TLS.Enabled needs a certificate"),
         ("TLS: {CertPath: /x}", "tls is wrong: TLS needs both a certificate"),

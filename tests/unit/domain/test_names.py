@@ -104,6 +104,7 @@ def test_the_external_domain_is_refused_however_it_is_written_in_the_settings() 
         ("", "instance"),
         ("ﬁne ①", "fine-1"),
         ("Café", "cafe"),
+        ("Zürich Ångström", "zurich-angstrom"),
         ("a" * 60, "a" * 56),
         ("a" * 55 + " b", "a" * 55),
     ],
