@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+import requests
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -102,6 +103,23 @@ def test_health_and_reflection_streams_end_at_once(starting: Callable[..., Serve
     assert list(reflection) == []
     assert reflection.code() is grpc.StatusCode.OK
     native.close()
+
+
+def test_a_health_stream_through_the_gateway_ends_at_once(starting: Callable[..., Server]) -> None:
+    server = starting(env=LONG_GRACE)
+    with requests.post(
+        f"{server.url}/grpc.health.v1.Health/Watch",
+        data=bytes(5),  # one empty message
+        headers={"content-type": "application/grpc-web+proto"},
+        stream=True,
+        timeout=PATIENCE,
+    ) as reply:
+        stream = reply.raw
+        assert stream.read(7) == b"\0\0\0\0\2\x08\1"  # SERVING
+        assert server.stop(within=60) == 0
+        rest = stream.read()
+    assert rest.startswith(b"\0\0\0\0\2\x08\2\x80")  # NOT_SERVING, then the trailers
+    assert b"grpc-status:0\r\n" in rest.replace(b" ", b"")
 
 
 def _refuses(front: Front) -> bool:

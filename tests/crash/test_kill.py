@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.crash.callers import LOST, Front, Load, Outcome, both_fronts, codes, names
 from tests.crash.conftest import KillFigures
 from tests.crash.stored import Stored, assert_is, commits_in_log, contents, database
@@ -24,6 +26,7 @@ LATEST_KILL = 0.4
 ENVIRONMENT = {"INSTANCED_EXTERNALPORT": "8080"}
 
 
+@pytest.mark.timeout(60 + 6 * ROUNDS)
 def test_what_was_acknowledged_survives_kill_9_whole_and_nothing_is_there_in_part(
     starting: Callable[..., Server], kill_figures: KillFigures
 ) -> None:
