@@ -75,7 +75,7 @@ class Call:
         self._context = context = ServicerContext(self._protocol.name, metadata, self._scope, lifetime)
         response: bytes | None = None
         try:
-            problem = self._set_timeout() or problem
+            problem = self._set_timeout() or problem or exchange.refusal
             handler = await find_handler(HandlerCallDetails(exchange.route.method.path, metadata))
             if handler is None:
                 return False

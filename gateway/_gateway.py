@@ -21,7 +21,6 @@ from gateway._protocol_grpc_web import GRPCWeb
 from gateway._protocol_json import PlainJSON
 from gateway._route import Route, routes_of
 from gateway._router import Match, Router
-from gateway._status import Refused
 from gateway._template import Template
 from gateway._types import ASGIApplication, Event, Handler, Headers, Receive, Reply, Scope, Send
 
@@ -171,13 +170,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             return
         bodyless = b"transfer-encoding" not in head and head.get(b"content-length", b"0").strip(b"0") == b""
         spoken = self._spoken_in(method, head, bodyless=bodyless)
-        try:
-            match = self._match(method, scope, spoken)
-        except Refused as refusal:
-            status = refusal.status
-            reply = self._json.refusal(400, status.code, status.details, b"", headers)
-            await send_reply(send, reply, head_only=method == "HEAD")
-            return
+        match = self._match(method, scope, spoken)
         if match is None or spoken is None:
             await self._no_call(scope, receive, send, spoken, headers, known=match is not None)
             return
@@ -190,6 +183,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             bodyless and (method != "POST" or b"content-type" not in head),
             self._max_message_bytes,
             headers,
+            match.refusal,
         )
         call = Call(spoken.protocol, exchange, scope, receive, send)
         if not await call.run(self._find_handler, self._receive_timeout):

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from gateway._method import Method
 from gateway._route import Route
+from gateway._status import Refused
 from gateway._types import Handler, Headers, Metadata, Reply
 
 
@@ -33,6 +34,7 @@ class Exchange:
     unframed: bool
     max_message_bytes: int
     reply_headers: Headers
+    refusal: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)

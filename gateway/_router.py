@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 from urllib.parse import unquote, unquote_to_bytes
 
-from gateway._status import invalid
+from gateway._status import Refused, invalid
 from gateway._template import Template, Wildcard
 
 Target = TypeVar("Target")
@@ -43,10 +43,14 @@ class _Entry(Generic[Target]):
 
 @dataclass(frozen=True, slots=True)
 class Match(Generic[Target]):
-    """What a request found, and the text that each variable of its template took, percent-decoded."""
+    """What a request found, and the text that each variable of its template took, percent-decoded.
+
+    `refusal` says that a capture is not percent-encoded UTF-8; the call is refused with it, and not before it is one.
+    """
 
     target: Target
     captures: tuple[str, ...] = ()
+    refusal: Refused | None = None
 
 
 class Router(Generic[Target]):
@@ -82,9 +86,6 @@ class Router(Generic[Target]):
         """Give the target of a request: `path` is percent-decoded, `raw_path` is not.
 
         HEAD finds the target of GET where it has none of its own.
-
-        Raises:
-            Refused: INVALID_ARGUMENT, a captured segment is not percent-encoded UTF-8.
         """
         if b"%" not in raw_path:
             methods = self._literal.get(path)
@@ -94,7 +95,10 @@ class Router(Generic[Target]):
         for entries in self._ends(segments):
             entry = _of_method(entries, method)
             if entry is not None:
-                return Match(entry.target, _captures(entry.template, segments))
+                try:
+                    return Match(entry.target, _captures(entry.template, segments))
+                except Refused as refusal:
+                    return Match(entry.target, (), refusal)
         return None
 
     def allowed(self, raw_path: bytes) -> frozenset[str]:

@@ -241,6 +241,8 @@ async def test_path_of_the_full_grammar_reaches_its_message(
 async def test_path_that_is_not_utf8_is_invalid(gateway: Gateway, servicer: EchoServicer) -> None:
     response = await request(gateway, "GET", "/v1/items/%ff")
     assert (response.status, response.json()["code"], servicer.calls) == (400, 3, 0)
+    response = await request(gateway, "GET", "/v1/items/%ff", headers={"accept": GRPC_WEB})
+    assert (web_result(response).status, servicer.calls) == (3, 0)
 
 
 async def test_gateway_under_a_mount_point_serves_below_it(gateway: Gateway) -> None:
