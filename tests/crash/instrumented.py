@@ -4,9 +4,10 @@
 
 Before each transaction, what `FOLDER/pragmas.json` says (`{"synchronous": "OFF"}`) is set. `FOLDER/diary` gets a line
 for every command that arrives at the store, and for every statement that begins or ends a transaction or a savepoint.
-None of it is a setting of the product.
+A tracer of the same user may attach to the process. None of it is a setting of the product.
 """
 
+import ctypes
 import json
 import os
 import runpy
@@ -19,6 +20,10 @@ FOLDER = Path(sys.argv[1])
 PRAGMAS = FOLDER / "pragmas.json"
 WRITTEN = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
 DIARY = os.open(FOLDER / "diary", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+# prctl(2): Yama lets a process be traced by its ancestors alone, unless it says otherwise.
+PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)
+ctypes.CDLL(None).prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)
 
 
 def write(line: str) -> None:
