@@ -17,13 +17,13 @@ from zitadel.system_pb2_grpc import add_SystemServiceServicer_to_server
 from gateway import Gateway
 from gateway.hosts.uvicorn import UvicornHost
 from server import logs
-from server.domain.instances import Instances
 from server.domain.passwords import Passwords
 from server.external import external_url, publish, withdraw
 from server.identity.authorizer import Authorizer
 from server.identity.local_user import load_or_create_local_user, may_have_local_user
 from server.identity.requirements import read_requirements
 from server.identity.users import SystemUser, parse_system_users
+from server.instances import Instances
 from server.interceptors.access_log import AccessLogInterceptor
 from server.interceptors.authentication import AuthenticationInterceptor
 from server.interceptors.drain import DrainInterceptor

@@ -7,7 +7,7 @@ from zitadel import system_pb2
 from zitadel.system_pb2_grpc import SystemServiceServicer
 
 from server.call import current_call
-from server.domain.instances import Instances
+from server.instances import Instances
 from server.servicers.fields import fields
 from server.servicers.replies import instance_detail, object_details
 

@@ -13,10 +13,10 @@ from zitadel.admin_pb2_grpc import AdminServiceStub, add_AdminServiceServicer_to
 from zitadel.system_pb2_grpc import SystemServiceStub, add_SystemServiceServicer_to_server
 
 from server.call import current_call
-from server.domain.instances import Added, Instances
 from server.domain.model import Instance, ObjectDetails
 from server.identity.authorizer import Authorizer
 from server.identity.requirements import Requirement, Requirements, read_requirements
+from server.instances import Added, Instances
 from server.interceptors.access_log import AccessLogInterceptor
 from server.interceptors.authentication import AuthenticationInterceptor
 from server.interceptors.errors import ErrorInterceptor

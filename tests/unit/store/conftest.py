@@ -14,9 +14,9 @@ from server.domain.commands import AddInstance
 from server.domain.decisions import Decision, NewEvent, Registry
 from server.domain.events import Event
 from server.domain.instance_setup import InstanceSetup
-from server.domain.instances import Instances
 from server.domain.passwords import Passwords
 from server.domain.projections import TABLES
+from server.instances import Instances
 from server.store.folder import DATABASE, DataFolder
 from server.store.sqlite import SQLiteStore, open_store
 from server.store.sqlite.connection import connect

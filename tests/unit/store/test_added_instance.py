@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from server.domain.errors import InvalidCommand
-from server.domain.instances import Instances
+from server.instances import Instances
 from server.store.folder import DataFolder
 from server.store.sqlite import SQLiteStore
 

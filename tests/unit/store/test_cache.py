@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from server.domain.events import DomainAdded, DomainPrimarySet, DomainRemoved, InstanceChanged
-from server.domain.instances import Instances
 from server.domain.model import Domain, Instance, ObjectDetails
+from server.instances import Instances
 from server.store.cache import InstanceCache
 from server.store.sqlite import SQLiteStore
 

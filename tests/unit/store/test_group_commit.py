@@ -7,7 +7,7 @@ import pytest
 from server.domain.decisions import Decision, Registry
 from server.domain.errors import DomainTaken, StoreUnavailable
 from server.domain.events import DomainAdded, InstanceChanged
-from server.domain.instances import Added, Instances
+from server.instances import Added, Instances
 from server.store.grouping import GroupCommit, Order
 from server.store.interface import Recorded
 from server.store.sqlite import SQLiteStore

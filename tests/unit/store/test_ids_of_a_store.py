@@ -2,8 +2,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from server.domain.instances import Instances
 from server.domain.passwords import Passwords
+from server.instances import Instances
 from server.store.folder import DataFolder
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from server.domain.events import DomainAdded, DomainPrimarySet, DomainRemoved, InstanceChanged
-from server.domain.instances import Instances
+from server.instances import Instances
 from server.store.folder import DataFolder
 from server.store.interface import StoreRefused
 from server.store.sqlite import SQLiteStore, rebuild

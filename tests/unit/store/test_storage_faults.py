@@ -13,7 +13,7 @@ import pytest
 
 from server.domain.errors import StoreUnavailable
 from server.domain.events import InstanceChanged
-from server.domain.instances import Instances
+from server.instances import Instances
 from server.store.folder import DataFolder
 from server.store.interface import Recorded
 from server.store.sqlite import SQLiteStore

@@ -1,4 +1,4 @@
-"""Instances as the servicers use them: set one up, look one up."""
+"""Instances as the servicers use them: set one up in the store, look one up."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
