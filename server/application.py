@@ -75,7 +75,7 @@ async def _serve(loaded: Loaded) -> None:
         stack.callback(passwords.close)
 
         tls = settings.tls.read()
-        socket = bind(settings.http.address)
+        socket = bind(settings.http.address, "HTTP", "--http")
         stack.callback(socket.close)
         host, port = socket.getsockname()[:2]
         url = external_url(settings, port)

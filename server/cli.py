@@ -1,6 +1,7 @@
 """The command line: serve, token, rebuild."""
 
 import asyncio
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -55,6 +56,8 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; prints a line for each listener once it takes calls."""
     loaded = _load(config, data, grpc, http)
+    # grpc core logs lines of its own, which are neither of our form nor news: what fails there fails here as well.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from server.application import run  # noqa: PLC0415 - the other commands need none of it
 
     try:

@@ -1,4 +1,4 @@
-"""The HTTP listener's socket, bound before anything starts, and the TLS that it may speak."""
+"""Sockets, bound before anything starts, and the TLS that they may speak."""
 
 import socket
 import ssl
@@ -10,8 +10,8 @@ from server.settings import SettingsError, split_address
 _BACKLOG = 2048
 
 
-def bind(address: str) -> socket.socket:
-    """Bind and listen on `HOST:PORT`.
+def bind(address: str, speaks: str, flag: str) -> socket.socket:
+    """Bind and listen on `HOST:PORT`; errors name what is spoken there and the flag that names another address.
 
     Raises:
         SettingsError: the port is in use, or the address is not this machine's.
@@ -30,7 +30,7 @@ def bind(address: str) -> socket.socket:
             raise
     except OSError as error:
         raise SettingsError(
-            f"cannot listen for HTTP on {address}: {error.strerror}; choose another with --http HOST:PORT"
+            f"cannot listen for {speaks} on {address}: {error.strerror}; choose another with {flag} HOST:PORT"
         ) from error
     listener.setblocking(False)  # noqa: FBT003 - the library takes it by position
     return listener

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import grpc
 
+from server.listeners import bind
 from server.settings import GRPC, SettingsError
 
 # How many calls may wait to be taken up. By default grpc core cancels 4 to 9 in 100 of 2,000 calls that arrive at once.
@@ -38,6 +39,8 @@ def listen(server: grpc.aio.Server, address: str, tls: tuple[bytes, bytes] | Non
     Raises:
         SettingsError: the address cannot be bound, or the certificate or key cannot be read.
     """
+    # grpc core does not say why an address cannot be bound; the system does, and lets go of it again.
+    bind(address, "gRPC", "--grpc").close()
     try:
         if tls is None:
             return server.add_insecure_port(address)
@@ -45,6 +48,5 @@ def listen(server: grpc.aio.Server, address: str, tls: tuple[bytes, bytes] | Non
         return server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)]))
     except RuntimeError as error:
         raise SettingsError(
-            f"cannot listen for gRPC on {address}: the port is in use, or the address is not this machine's; "
-            "choose another with --grpc HOST:PORT"
+            f"cannot listen for gRPC on {address}: grpc refuses it; choose another with --grpc HOST:PORT"
         ) from error

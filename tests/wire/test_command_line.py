@@ -240,3 +240,21 @@ def test_the_log_can_be_json_or_text_by_setting(starting: Starting) -> None:
 def test_healthz_answers_as_soon_as_the_lines_are_printed(starting: Starting) -> None:
     server = starting()
     assert requests.get(f"{server.url}/admin/v1/healthz", timeout=5).json() == {}
+
+
+@pytest.mark.parametrize("stderr", ["closed pipe", "/dev/full"])
+def test_a_log_that_cannot_be_written_fails_nothing(tmp_path: Path, stderr: str) -> None:
+    if stderr == "closed pipe":
+        reader, target = os.pipe()
+        os.close(reader)
+    else:
+        target = os.open(stderr, os.O_WRONLY)
+    arguments = ("--data", str(tmp_path / "data"), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    process = subprocess.Popen([INSTANCED, "serve", *arguments], stdout=subprocess.PIPE, stderr=target, text=True)
+    os.close(target)
+    assert process.stdout is not None
+    grpc_address, http_address = (process.stdout.readline().split()[1] for _ in range(2))
+    running = Server(process, grpc_address, http_address, tmp_path / "data", tmp_path / "log")
+    assert running.add()
+    assert requests.get(f"{running.url}/admin/v1/healthz", timeout=5).status_code == 200
+    assert running.stop() == 0
