@@ -34,11 +34,18 @@ def set_up(settings: Log) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper("%H:%M:%S" if text else "iso", utc=not text),
     ]
     renderer: structlog.typing.Processor
     if text:
-        renderer = structlog.dev.ConsoleRenderer(colors=terminal)
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=terminal,
+            sort_keys=False,
+            pad_event_to=0,
+            pad_level=False,
+            # The default one shows the values of local variables, and passwords and tokens are among them.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     else:
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
