@@ -16,6 +16,10 @@ class Codec(Protocol):
     """What a format must be able to do."""
 
     name: str
+    """As media types have it, after the plus sign."""
+
+    native: bool
+    """Whether its bytes are those of the servicers' own serializers, so that messages pass through as they are."""
 
     def decode(self, data: bytes, message: Message) -> None:
         """Merge encoded data into a message.
@@ -33,6 +37,7 @@ class ProtobufCodec:
     """Protobuf binary: https://protobuf.dev/programming-guides/encoding/."""
 
     name = "proto"
+    native = True
 
     def decode(self, data: bytes, message: Message) -> None:
         """See `Codec.decode`."""
@@ -50,6 +55,7 @@ class JSONCodec:
     """Proto3 JSON; what no field takes is refused, or dropped where `unknown_fields` is `ignore`."""
 
     name = "json"
+    native = False
 
     def __init__(self, unknown_fields: UnknownFields) -> None:
         self.ignore_unknown = unknown_fields == "ignore"
@@ -73,3 +79,8 @@ class JSONCodec:
             return to_json(getattr(message, field.name))
         values = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
         return dump_json(values[field.json_name])
+
+
+def every_codec(unknown_fields: UnknownFields) -> tuple[Codec, ...]:
+    """List the codecs that each protocol is spoken with; a new format is a class above and a place here."""
+    return ProtobufCodec(), JSONCodec(unknown_fields)

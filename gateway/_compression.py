@@ -1,8 +1,9 @@
-"""Message compression as gRPC names it in `grpc-encoding`.
+"""Compression of messages and bodies, as `grpc-encoding`, `connect-content-encoding` and `content-encoding` name it.
 
-https://github.com/grpc/grpc/blob/master/doc/compression.md
+https://github.com/grpc/grpc/blob/master/doc/compression.md, https://connectrpc.com/docs/protocol/
 """
 
+import re
 import zlib
 from typing import Final
 
@@ -17,36 +18,48 @@ ACCEPTED: Final = b"identity, gzip"
 _GZIP_WINDOW: Final = 31  # zlib's largest window, plus 16 for the gzip header
 
 
-def check_encoding(name: bytes) -> None:
-    """Check that messages of this `grpc-encoding` can be read.
+def check_encoding(name: bytes, header: str = "grpc-encoding") -> None:
+    """Check that messages of this encoding, which `header` names, can be read.
 
     Raises:
         Refused: UNIMPLEMENTED.
     """
     if name not in (GZIP, IDENTITY):
-        raise refused(grpc.StatusCode.UNIMPLEMENTED, "grpc-encoding must be identity or gzip")
+        raise refused(grpc.StatusCode.UNIMPLEMENTED, f"{header} must be identity or gzip")
 
 
-def decompress(data: bytes, encoding: bytes, limit: int) -> bytes:
-    """Give the message of a frame whose compressed flag is set, never more than `limit` bytes of it.
+def accepts_gzip(accepted: bytes) -> bool:
+    """Say whether a list of encodings names gzip, and not with a weight of nothing (RFC 9110, 12.5.3)."""
+    for item in accepted.split(b","):
+        name, _, parameters = item.partition(b";")
+        if name.strip().lower() == GZIP:
+            return _WEIGHTLESS.fullmatch(parameters) is None
+    return False
+
+
+_WEIGHTLESS: Final = re.compile(rb"[ \t]*[qQ]=0(\.0*)?[ \t]*")
+
+
+def decompress(data: bytes, encoding: bytes, limit: int, broken: grpc.StatusCode = grpc.StatusCode.INTERNAL) -> bytes:
+    """Give a message that is marked as compressed, never more than `limit` bytes of it.
 
     Raises:
-        Refused: INTERNAL where no compression was announced or the data is not of it, RESOURCE_EXHAUSTED past the
-        limit.
+        Refused: INTERNAL where no compression was announced, `broken` where the data is not of it, RESOURCE_EXHAUSTED
+        past the limit.
     """
     if encoding == IDENTITY:
         raise refused(
-            grpc.StatusCode.INTERNAL, "a message is marked as compressed, but grpc-encoding names no compression"
+            grpc.StatusCode.INTERNAL, "a message is marked as compressed, but the headers name no compression"
         )
     decompressor = zlib.decompressobj(_GZIP_WINDOW)
     try:
         message = decompressor.decompress(data, limit + 1)
     except zlib.error:
-        raise refused(grpc.StatusCode.INTERNAL, "a message is not gzip as its grpc-encoding says") from None
+        raise refused(broken, "a message is not gzip as its headers say") from None
     if len(message) > limit:
         raise refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the message has more than {limit} bytes", 413)
     if not decompressor.eof:
-        raise refused(grpc.StatusCode.INTERNAL, "a compressed message is cut short")
+        raise refused(broken, "a compressed message is cut short")
     return message
 
 

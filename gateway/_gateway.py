@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,10 +10,11 @@ import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
 from sonora.asgi import grpcASGI
 
 from gateway._call import Call, FindHandler, send_reply
-from gateway._codec import UnknownFields
+from gateway._codec import UnknownFields, every_codec
 from gateway._cors import ANY_ORIGIN, CORS
 from gateway._method import Method, guarded
 from gateway._protocol import CallProtocol, Exchange
@@ -81,7 +82,12 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         self._find_handler = self._chain(interceptors)
 
         self._json = PlainJSON(json_unknown_fields)
-        protocols: tuple[CallProtocol, ...] = (GRPCWeb(), GRPCWeb(text=True), self._json)
+        codecs = every_codec(json_unknown_fields)
+        protocols: tuple[CallProtocol, ...] = (
+            *(GRPCWeb(codec) for codec in codecs),
+            *(GRPCWeb(codec, text=True) for codec in codecs),
+            self._json,
+        )
         self._spoken = {
             media_type.encode(): _Spoken(protocol, media_type.encode())
             for protocol in protocols
@@ -154,6 +160,26 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             if handler is not None:
                 return guarded(handler)
         return None
+
+    def rule_of(self, path: str) -> tuple[str, Callable[[Message], None] | None] | None:
+        """Give the RPC whose `google.api.http` rule has a path, for gRPC, and what sets the fields that the path names.
+
+        gRPC always posts, so a rule for GET serves it where none for POST does. None: the path is that of no rule.
+        """
+        if path in self._methods:
+            return None
+        raw_path = path.encode("utf-8", "replace")
+        match = self._router.find("POST", path, raw_path) or self._router.find("GET", path, raw_path)
+        if match is None:
+            return None
+        route, captures, refusal = match.target, match.captures, match.refusal
+
+        def assign(message: Message) -> None:
+            if refusal is not None:
+                raise refusal
+            route.assign_captures(message, captures)
+
+        return route.method.path, assign if captures or refusal else None
 
     # Serving.
 

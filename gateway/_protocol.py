@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import grpc
 from google.protobuf.message import Message
 
+from gateway._codec import Codec
 from gateway._method import Method
 from gateway._route import Route
-from gateway._status import Refused
+from gateway._status import Refused, refused
 from gateway._types import Handler, Headers, Metadata, Reply
 
 
@@ -51,15 +52,15 @@ class End:
 class RequestStream(Protocol):
     """Cuts the body of a streaming request into messages."""
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes, give the messages that they complete, encoded.
+    def feed(self, data: bytes) -> list[bytes | Message]:
+        """Take bytes, give the messages that they complete, as `CallProtocol.read_unary` does.
 
         Raises:
             Refused: the stream cannot be read any further.
         """
         ...
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> list[bytes | Message]:
         """Say that no more bytes come, give what messages are left.
 
         Raises:
@@ -171,3 +172,50 @@ def to_message(response: Any, method: Method, handler: Handler) -> Message:  # n
     if isinstance(response, response_class) and handler.response_serializer is method.handler.response_serializer:
         return response
     return response_class.FromString(to_bytes(response, handler))
+
+
+def media_types(prefix: str, codec: Codec) -> tuple[str, ...]:
+    """Give the media types of a protocol with a codec; without a suffix it means protobuf, as gRPC has it."""
+    named = f"{prefix}+{codec.name}"
+    return (prefix, named) if codec.native else (named,)
+
+
+def read_target(exchange: Exchange) -> Message | None:
+    """Give the message of a request that has no body, from path and query; None where it takes a body.
+
+    Raises:
+        Refused: INVALID_ARGUMENT, naming the first field that does not fit.
+    """
+    route = exchange.route
+    request_class = route.method.request_class
+    if not exchange.unframed or route.body is not None or request_class is None:
+        return None
+    message = request_class()
+    route.read_target(message, exchange.captures, exchange.query, ignore_unknown=False)
+    return message
+
+
+def read_message(exchange: Exchange, payload: bytes, codec: Codec) -> bytes | Message:
+    """Give one message of a body; protobuf passes as it is, unless the path has to go in too.
+
+    Raises:
+        Refused: the payload is not of the codec, or the message types are not known to read it by.
+    """
+    if codec.native and not exchange.captures:
+        return payload
+    request_class = exchange.route.method.request_class
+    if request_class is None:
+        if codec.native:
+            return payload
+        raise refused(grpc.StatusCode.UNIMPLEMENTED, "the message types of this method are not known here", 415)
+    message = request_class()
+    codec.decode(payload, message)
+    exchange.route.assign_captures(message, exchange.captures)
+    return message
+
+
+def write_message(exchange: Exchange, handler: Handler, response: Any, codec: Codec) -> bytes:  # noqa: ANN401
+    """Encode one response."""
+    if codec.native:
+        return to_bytes(response, handler)
+    return codec.encode(to_message(response, exchange.route.method, handler))

@@ -7,26 +7,24 @@ there, and a page of another origin can then read every trailer without each bei
 import binascii
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import Message
 
 from gateway import _base64_stream as base64_stream
-from gateway._codec import ProtobufCodec
-from gateway._compression import ACCEPTED, GZIP, IDENTITY, check_encoding, decompress, gzipped
-from gateway._envelope import COMPRESSED, PREFIX_LENGTH, TRAILERS, FrameReader, pack, read_one
-from gateway._metadata import reply_headers, wire_pairs
-from gateway._protocol import End, Exchange, to_bytes
-from gateway._status import NUMBER
+from gateway._codec import Codec
+from gateway._compression import ACCEPTED, GZIP, IDENTITY, accepts_gzip, check_encoding, gzipped
+from gateway._envelope import COMPRESSED, PREFIX_LENGTH, TRAILERS, pack
+from gateway._enveloped import EnvelopedStream, read_enveloped
+from gateway._grpc_trailers import SUCCESS, grpc_trailers
+from gateway._metadata import reply_headers
+from gateway._protocol import End, Exchange, media_types, read_target, write_message
 from gateway._timeout import parse_timeout
 from gateway._types import Handler, Header, Headers, Metadata, Reply
 
 _COMMON: Final[Headers] = [(b"cache-control", b"no-store"), (b"grpc-accept-encoding", ACCEPTED)]
 _SUCCESS: Final = pack(b"grpc-status: 0\r\n", TRAILERS)
 _COMPRESSED: Final[Header] = (b"grpc-encoding", GZIP)
-# What grpc-message carries as it stands: printable ASCII without the percent sign.
-_PLAIN_MESSAGE: Final = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 
 
 class GRPCWeb:
@@ -34,11 +32,11 @@ class GRPCWeb:
 
     always_posts = True
 
-    def __init__(self, *, text: bool = False) -> None:
+    def __init__(self, codec: Codec, *, text: bool = False) -> None:
         self.name = "grpc-web-text" if text else "grpc-web"
-        self.media_types: tuple[str, ...] = (f"application/{self.name}", f"application/{self.name}+proto")
+        self.media_types: tuple[str, ...] = media_types(f"application/{self.name}", codec)
         self._text = text
-        self._codec = ProtobufCodec()
+        self._codec = codec
 
     def timeout(self, head: Mapping[bytes, bytes]) -> float | None:
         """See `CallProtocol.timeout`."""
@@ -58,31 +56,21 @@ class GRPCWeb:
 
     def read_unary(self, exchange: Exchange, body: bytes) -> bytes | Message:
         """See `CallProtocol.read_unary`."""
-        route = exchange.route
-        request_class = route.method.request_class
-        if exchange.unframed and route.body is None and request_class is not None:
-            message = request_class()
-            route.read_target(message, exchange.captures, exchange.query, ignore_unknown=False)
+        message = read_target(exchange)
+        if message is not None:
             return message
         if self._text:
             body = base64_stream.decode(body)
-        flags, payload = read_one(body, exchange.max_message_bytes)
-        if flags & COMPRESSED:
-            payload = decompress(payload, exchange.head.get(b"grpc-encoding", IDENTITY), exchange.max_message_bytes)
-        if not exchange.captures or request_class is None:
-            return payload
-        message = request_class()
-        self._codec.decode(payload, message)
-        route.assign_captures(message, exchange.captures)
-        return message
+        return read_enveloped(exchange, body, self._codec, exchange.head.get(b"grpc-encoding", IDENTITY))
 
-    def request_stream(self, exchange: Exchange) -> "_RequestStream":
+    def request_stream(self, exchange: Exchange) -> EnvelopedStream:
         """See `CallProtocol.request_stream`."""
-        return _RequestStream(exchange, text=self._text)
+        armour = base64_stream.Base64Decoder() if self._text else None
+        return EnvelopedStream(exchange, self._codec, exchange.head.get(b"grpc-encoding", IDENTITY), armour)
 
-    def encode(self, exchange: Exchange, handler: Handler, response: Any) -> bytes:  # noqa: ANN401, ARG002
+    def encode(self, exchange: Exchange, handler: Handler, response: Any) -> bytes:  # noqa: ANN401 - any message
         """See `CallProtocol.encode`."""
-        return to_bytes(response, handler)
+        return write_message(exchange, handler, response, self._codec)
 
     def unary_reply(self, exchange: Exchange, message: bytes | None, end: End, *, compress: bool) -> Reply:
         """See `CallProtocol.unary_reply`."""
@@ -109,7 +97,7 @@ class GRPCWeb:
 
     def accepts_compression(self, head: Mapping[bytes, bytes]) -> bool:
         """See `CallProtocol.accepts_compression`."""
-        return GZIP in head.get(b"grpc-accept-encoding", b"").replace(b" ", b"").split(b",")
+        return accepts_gzip(head.get(b"grpc-accept-encoding", b""))
 
     def refusal(
         self,
@@ -143,44 +131,8 @@ class GRPCWeb:
 
 
 def _trailers(end: End) -> bytes:
-    """Give the trailers frame: `key: value` lines, keys in lower case, the message percent-encoded UTF-8."""
-    if end.code is grpc.StatusCode.OK and not end.details and not end.trailing:
+    """Give the trailers frame: `key: value` lines."""
+    trailers = grpc_trailers(end)
+    if trailers is SUCCESS:
         return _SUCCESS
-    lines = [b"grpc-status: %d\r\n" % NUMBER[end.code]]
-    if end.details:
-        message = quote(end.details, safe=_PLAIN_MESSAGE, errors="replace")
-        lines.append(b"grpc-message: %s\r\n" % message.encode("ascii"))
-    lines += [b"%s: %s\r\n" % pair for pair in wire_pairs(end.trailing) if pair[0] not in _STATUS_KEYS]
-    return pack(b"".join(lines), TRAILERS)
-
-
-_STATUS_KEYS: Final = (b"grpc-status", b"grpc-message")
-
-
-class _RequestStream:
-    __slots__ = ("_decoder", "_encoding", "_limit", "_reader")
-
-    def __init__(self, exchange: Exchange, *, text: bool) -> None:
-        self._decoder = base64_stream.Base64Decoder() if text else None
-        self._encoding = exchange.head.get(b"grpc-encoding", IDENTITY)
-        self._limit = exchange.max_message_bytes
-        self._reader = FrameReader(self._limit)
-
-    def feed(self, data: bytes) -> list[bytes]:
-        if self._decoder is not None:
-            data = self._decoder.feed(data)
-        return [
-            decompress(payload, self._encoding, self._limit) if flags & COMPRESSED else payload
-            for flags, payload in self._reader.feed(data)
-        ]
-
-    def finish(self) -> list[bytes]:
-        messages = self.feed_rest()
-        self._reader.finish()
-        return messages
-
-    def feed_rest(self) -> list[bytes]:
-        if self._decoder is None:
-            return []
-        rest, self._decoder = self._decoder.finish(), None
-        return self.feed(rest)
+    return pack(b"".join([b"%s: %s\r\n" % pair for pair in trailers]), TRAILERS)

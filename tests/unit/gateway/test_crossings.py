@@ -1,6 +1,7 @@
 """Each media type on each kind of path: what is spoken and what is called are independent."""
 
 import base64
+import json
 from typing import Any
 
 import grpc
@@ -46,6 +47,29 @@ async def test_every_media_type_is_served_on_the_rpc_path_and_the_http_path(
     assert replied(response) == {"text": "hallo"}
     assert response.header("content-type") == content_type.partition(";")[0].lower()
     assert response.header("cache-control") == "no-store"
+
+
+@pytest.mark.parametrize("path", [RPC, "/v1/echo", "/v1/items/hallo:archive"])
+@pytest.mark.parametrize("content_type", ["application/grpc-web+json", f"{GRPC_WEB_TEXT}+json"])
+async def test_grpc_web_carries_messages_as_json_too(gateway: Gateway, path: str, content_type: str) -> None:
+    text = "text" in content_type
+    body = b'{"text": "hallo", "big": "7"}'
+    sent = text_frame(body) if text else frame(body)
+    response = await request(gateway, "POST", path, sent, content_type=content_type)
+    result = web_result(response)
+    assert (result.status, response.header("content-type")) == (0, content_type)
+    assert [json.loads(message) for message in result.messages] == [{"request": {"text": "hallo", "big": "7"}}]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"nope": 1}', b'{"big": "x"}'])
+async def test_grpc_web_json_that_does_not_fit_is_invalid(
+    gateway: Gateway, servicer: EchoServicer, body: bytes
+) -> None:
+    for method in ("Unary", "ServerStream", "ClientStream", "Bidi"):
+        response = await request(
+            gateway, "POST", f"/{SERVICE}/{method}", frame(body), content_type="application/grpc-web+json"
+        )
+        assert web_result(response).status == 3
 
 
 @pytest.mark.parametrize("content_type", [*WEB_TYPES, *TEXT_TYPES])
@@ -192,7 +216,7 @@ async def test_other_media_type_is_415(gateway: Gateway, servicer: EchoServicer,
     assert servicer.calls == 0
 
 
-@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto", "application/grpc-web+json"])
+@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto", "application/grpc-web+xml"])
 @pytest.mark.parametrize("path", [RPC, "/v1/echo", "/nope"])
 async def test_grpc_media_type_that_is_not_served_is_415_without_a_body(
     gateway: Gateway, content_type: str, path: str
