@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import signal
+import sys
 from contextlib import AsyncExitStack
 
 import grpc
@@ -15,6 +16,8 @@ from zitadel.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from zitadel.system_pb2_grpc import add_SystemServiceServicer_to_server
 
 from gateway import Gateway
+from gateway.hosts.one_port import HTTP2Pipes
+from gateway.hosts.piped_calls import PipedCalls
 from gateway.hosts.uvicorn import UvicornHost
 from server import logs
 from server.domain.passwords import Passwords
@@ -30,7 +33,7 @@ from server.interceptors.drain import DrainInterceptor
 from server.interceptors.errors import ErrorInterceptor
 from server.interceptors.undecodable import UndecodableInterceptor
 from server.listeners import bind, shown, tls_context
-from server.native import listen, native_server
+from server.native import listen, listen_on, native_server, private_socket
 from server.servicers.admin import AdminServicer
 from server.servicers.reflection import V1, V1ALPHA, add_reflection
 from server.servicers.system import SystemServicer
@@ -48,6 +51,8 @@ PUBLIC = (HEALTH, V1, V1ALPHA)
 
 # Between saying NOT_SERVING to those who watch and ending their streams, in seconds.
 _LAST_WORD = 0.05
+# For the replies of the last calls to reach their callers, in seconds.
+_LAST_REPLIES = 1.0
 
 
 def run(loaded: Loaded) -> None:
@@ -88,7 +93,6 @@ async def _serve(loaded: Loaded) -> None:
             drain,
             AuthenticationInterceptor(Authorizer(users, url, instances), read_requirements(SERVICES, public=PUBLIC)),
         ]
-        native = native_server(settings.grpc, [*chain, UndecodableInterceptor()])
         gateway = Gateway(
             interceptors=chain,
             cors_origins=settings.http.cors.allowed,
@@ -96,17 +100,27 @@ async def _serve(loaded: Loaded) -> None:
             json_unknown_fields=settings.json_.unknown_fields,
             receive_timeout=settings.http.receive_timeout.total_seconds(),
         )
-        checks = await _add_servicers(instances, native, gateway)
+        timeout = settings.http.receive_timeout
+        native = native_server(settings.grpc, [*chain, UndecodableInterceptor()], handshake_timeout=timeout)
+        piped = native_server(
+            settings.grpc, [PipedCalls(gateway), *chain, UndecodableInterceptor()], handshake_timeout=timeout
+        )
+        checks = await _add_servicers(instances, native, piped, gateway)
 
+        http2 = stack.enter_context(private_socket(folder.path))
+        pipes = HTTP2Pipes(http2)
         web = UvicornHost(
             gateway,
             socket,
             tls=None if tls is None else tls_context(tls),
+            http2=pipes,
             max_header_bytes=settings.http.max_header_bytes,
-            header_timeout=settings.http.receive_timeout.total_seconds(),
+            header_timeout=timeout.total_seconds(),
         )
         grpc_port = listen(native, settings.grpc.address, tls)
+        listen_on(piped, http2)
         await native.start()
+        await piped.start()
         await web.start()
         grpc_address = shown(split_address(settings.grpc.address)[0], grpc_port)
         http_address = shown(host, port)
@@ -121,7 +135,8 @@ async def _serve(loaded: Loaded) -> None:
         await asyncio.sleep(_LAST_WORD)
         drain.drain()
         grace = settings.shutdown_grace.total_seconds()
-        await asyncio.gather(native.stop(grace), web.stop(grace))
+        await asyncio.gather(native.stop(grace), piped.stop(grace), web.stop(grace))
+        await pipes.stop(_LAST_REPLIES)
     log.info("stopped")
 
 
@@ -136,22 +151,22 @@ def _system_users(settings: Settings, folder: DataFolder) -> dict[str, SystemUse
         local = load_or_create_local_user(folder.path).user
         users = {local.id: local}
         structlog.get_logger().info(
-            "no system user is configured, so the server made one of its own; get a token of it with the command",
-            command=f"instanced token --data {shlex.quote(str(settings.data))}",
+            "no system user is configured, so there is one of the server's own; this prints a token of it",
+            command=shlex.join([sys.argv[0], "token", "--data", str(settings.data)]),
         )
     return users
 
 
-async def _add_servicers(instances: Instances, native: grpc.aio.Server, gateway: Gateway) -> health.aio.HealthServicer:
-    """Add every servicer to both fronts; return the one that says whether the server takes calls."""
+async def _add_servicers(instances: Instances, *fronts: grpc.aio.Server | Gateway) -> health.aio.HealthServicer:
+    """Add every servicer to all fronts; return the one that says whether the server takes calls."""
     checks = health.aio.HealthServicer()
     for service in ("", *SERVICES, *PUBLIC):
         await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
-    for front in (native, gateway):
+    for front in fronts:
         add_SystemServiceServicer_to_server(SystemServicer(instances), front)
         add_AdminServiceServicer_to_server(AdminServicer(), front)
         health_pb2_grpc.add_HealthServicer_to_server(checks, front)
-    add_reflection((*SERVICES, HEALTH), native, gateway)
+    add_reflection((*SERVICES, HEALTH), *fronts)
     return checks
 
 

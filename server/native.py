@@ -1,6 +1,10 @@
-"""The native gRPC listener: grpc.aio on a port of its own."""
+"""Native gRPC by grpc.aio: a listener on a port of its own, and one for the connections that the HTTP port hands on."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 
 import grpc
 
@@ -11,8 +15,17 @@ from server.settings import GRPC, SettingsError
 _PENDING = 100_000
 
 
-def native_server(settings: GRPC, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> grpc.aio.Server:
-    """Make the server; servicers and a port are still to be added."""
+# The longest path that a unix socket can have on every system, less what its callers' names take beside it.
+_LONGEST_SOCKET_PATH = 100
+
+
+def native_server(
+    settings: GRPC, interceptors: Sequence[grpc.aio.ServerInterceptor], *, handshake_timeout: timedelta
+) -> grpc.aio.Server:
+    """Make the server; servicers and a port are still to be added.
+
+    A connection that has not sent its TLS handshake, preface and SETTINGS within `handshake_timeout` is closed.
+    """
     keepalive = int(settings.keepalive_time.total_seconds() * 1000)
     return grpc.aio.server(
         interceptors=interceptors,
@@ -24,6 +37,7 @@ def native_server(settings: GRPC, interceptors: Sequence[grpc.aio.ServerIntercep
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_metadata_size", settings.max_metadata_bytes),
             ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+            ("grpc.server_handshake_timeout_ms", int(handshake_timeout.total_seconds() * 1000)),
             ("grpc.keepalive_time_ms", keepalive),
             ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout.total_seconds() * 1000)),
             ("grpc.keepalive_permit_without_calls", 1),
@@ -50,3 +64,38 @@ def listen(server: grpc.aio.Server, address: str, tls: tuple[bytes, bytes] | Non
         raise SettingsError(
             f"cannot listen for gRPC on {address}: grpc refuses it; choose another with --grpc HOST:PORT"
         ) from error
+
+
+@contextmanager
+def private_socket(folder: Path) -> Iterator[Path]:
+    """Give the path of a unix socket that only this user can reach: in `folder`, which is 0700 and locked, if it fits.
+
+    Raises:
+        SettingsError: there is no room for it in the folder for temporary files either.
+    """
+    path = folder.absolute() / "http2.sock"
+    if len(bytes(path)) <= _LONGEST_SOCKET_PATH:
+        path.unlink(missing_ok=True)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="instanced-", ignore_cleanup_errors=True) as temporary:
+        path = Path(temporary) / path.name
+        if len(bytes(path)) > _LONGEST_SOCKET_PATH:
+            raise SettingsError(f"the path of a unix socket is too long, {path}; set TMPDIR to a shorter one")
+        yield path
+
+
+def listen_on(server: grpc.aio.Server, path: Path) -> None:
+    """Listen on a unix socket, which `private_socket` gave.
+
+    Raises:
+        SettingsError: grpc refuses it.
+    """
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise SettingsError(f"cannot listen on the unix socket {path}: grpc refuses it") from error
+    path.chmod(0o600)

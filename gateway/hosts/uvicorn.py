@@ -7,6 +7,7 @@ is a request to give to the application is answered in the JSON form of its erro
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from typing import Any, Final
@@ -19,6 +20,7 @@ from uvicorn.server import ServerState
 
 from gateway._status import status_json
 from gateway._types import ASGIApplication
+from gateway.hosts.one_port import FirstBytes, HTTP2Pipes
 
 DEFAULT_MAX_HEADER_BYTES: Final = 32 * 1024
 DEFAULT_HEADER_TIMEOUT: Final = 10.0
@@ -47,7 +49,8 @@ class UvicornHost:
     Args:
         application: what to run; it gets no lifespan events.
         sock: bound, not yet listening; the host closes it.
-        tls: what the socket speaks TLS with; None for plain text. HTTP/1.1 is offered by ALPN.
+        tls: what the socket speaks TLS with; None for plain text. What is served is offered by ALPN, HTTP/1.1 first.
+        http2: takes the connections that speak HTTP/2; where it is None they are refused as malformed.
         max_header_bytes: the longest request line and header block together.
         header_timeout: seconds for a request's headers to arrive, from a connection's start or from their first byte.
         keep_alive: seconds for which an idle connection stays open.
@@ -59,14 +62,17 @@ class UvicornHost:
         sock: socket.socket,
         *,
         tls: ssl.SSLContext | None = None,
+        http2: HTTP2Pipes | None = None,
         max_header_bytes: int = DEFAULT_MAX_HEADER_BYTES,
         header_timeout: float = DEFAULT_HEADER_TIMEOUT,
         keep_alive: float = DEFAULT_KEEP_ALIVE,
     ) -> None:
         self._socket = sock
         self._tls = tls
+        self._http2 = http2
+        self._undecided: set[FirstBytes] = set()
         if tls is not None:
-            tls.set_alpn_protocols(["http/1.1"])
+            tls.set_alpn_protocols(["http/1.1"] if http2 is None else ["http/1.1", "h2"])
         self._state = ServerState()
         self._config = Config(
             application,
@@ -92,7 +98,7 @@ class UvicornHost:
             self._config.load()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            self._protocol,
+            self._protocol if self._http2 is None else functools.partial(self._first_bytes, self._http2),
             sock=self._socket,
             ssl=self._tls,
             ssl_handshake_timeout=None if self._tls is None else _TLS_HANDSHAKE_TIMEOUT,
@@ -104,6 +110,8 @@ class UvicornHost:
         if self._server is None:
             return
         self._server.close()
+        for undecided in list(self._undecided):
+            undecided.close()
         for connection in list(self._state.connections):
             connection.shutdown()
         if self._state.tasks and grace > 0:
@@ -126,6 +134,9 @@ class UvicornHost:
 
     def _protocol(self) -> "_Protocol":
         return _Protocol(self._config, self._state, {}, limits=self._limits)
+
+    def _first_bytes(self, http2: HTTP2Pipes) -> FirstBytes:
+        return FirstBytes(self._protocol, http2, self._undecided, self._limits[1])
 
 
 class _Refuse(Exception):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 import grpc
@@ -75,12 +76,12 @@ class Front(Protocol):
 
 
 class Native:
-    """Native gRPC, all calls on one connection."""
+    """Native gRPC, all calls on one connection: to the listener of its own, or to the one port."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, one_port: bool = False) -> None:
         self._metadata = tuple(server.bearer().items())
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-        self.channel = grpc.insecure_channel(server.grpc, options=options)
+        self.channel = grpc.insecure_channel(server.http if one_port else server.grpc, options=options)
         self._system, self._admin = SystemServiceStub(self.channel), AdminServiceStub(self.channel)
 
     def add(self, wanted: Wanted, deadline: float = PATIENCE) -> Outcome:
@@ -142,10 +143,23 @@ class JSON:
 @contextmanager
 def both_fronts(server: Server) -> Iterator[tuple[Front, Front]]:
     """Reach the server over both fronts, with a token of its own user, minted here: the command takes half a second."""
+    with _opened(server, Native, JSON) as (native, json_):
+        yield native, json_
+
+
+@contextmanager
+def one_port(server: Server) -> Iterator[tuple[Front, Front]]:
+    """Reach the server over the HTTP address alone, by native gRPC and by JSON."""
+    with _opened(server, partial(Native, one_port=True), JSON) as (native, json_):
+        yield native, json_
+
+
+@contextmanager
+def _opened(server: Server, *makers: Callable[[Server], Front]) -> Iterator[list[Front]]:
     if None not in server.tokens:
         key = load_local_user(server.data).private_key_pem
         server.tokens[None] = mint(LOCAL_USER_ID, key, published_url(server.data) or "", TOKEN_LIFETIME)
-    fronts = Native(server), JSON(server)
+    fronts = [make(server) for make in makers]
     try:
         yield fronts
     finally:

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,20 @@ import requests
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.crash.callers import LOST, PATIENCE, AtOnce, Front, Load, Native, Wanted, both_fronts, codes, names, some
+from tests.crash.callers import (
+    LOST,
+    PATIENCE,
+    AtOnce,
+    Front,
+    Load,
+    Native,
+    Wanted,
+    both_fronts,
+    codes,
+    names,
+    one_port,
+    some,
+)
 from tests.crash.instruments import Instruments
 from tests.crash.stored import assert_is, contents, write_lock
 from tests.servers import Server, wait_until
@@ -23,13 +37,18 @@ from tests.servers import Server, wait_until
 # Far more than any of these tests waits: a server that waits for its grace to pass is told from one that does not.
 LONG_GRACE = {"INSTANCED_SHUTDOWNGRACE": "300s"}
 
+Reach = Callable[[Server], AbstractContextManager[tuple[Front, Front]]]
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+
+@pytest.mark.parametrize(
+    ("how", "reached"),
+    [(signal.SIGTERM, both_fronts), (signal.SIGINT, both_fronts), (signal.SIGTERM, one_port)],
+)
 def test_what_is_stored_when_a_loaded_server_stops_is_what_was_acknowledged(
-    starting: Callable[..., Server], how: signal.Signals
+    starting: Callable[..., Server], how: signal.Signals, reached: Reach
 ) -> None:
     server = starting(env=LONG_GRACE)
-    with both_fronts(server) as fronts:
+    with reached(server) as fronts:
         load = Load(fronts, 32, "drained")
         load.wait_for_first()
         time.sleep(0.3)
@@ -46,10 +65,13 @@ def test_what_is_stored_when_a_loaded_server_stops_is_what_was_acknowledged(
             assert_is(outcome, found[outcome.wanted.name])
 
 
-def test_running_calls_finish_and_new_ones_are_refused(starting: Callable[..., Server], tmp_path: Path) -> None:
+@pytest.mark.parametrize("reached", [both_fronts, one_port])
+def test_running_calls_finish_and_new_ones_are_refused(
+    starting: Callable[..., Server], tmp_path: Path, reached: Reach
+) -> None:
     instruments = Instruments(tmp_path / "instruments")
     server = starting(wrapper=instruments.wrapper, env=LONG_GRACE)
-    with both_fronts(server) as fronts, both_fronts(server) as late:
+    with reached(server) as fronts, reached(server) as late:
         with write_lock(server.data):
             running = AtOnce(fronts, some(32, "running"))
             instruments.wait_for_arrivals(32)
@@ -85,9 +107,10 @@ def test_a_second_signal_ends_the_server_at_once(
     assert server.stop() == 0
 
 
-def test_health_and_reflection_streams_end_at_once(starting: Callable[..., Server]) -> None:
+@pytest.mark.parametrize("one_port", [False, True])
+def test_health_and_reflection_streams_end_at_once(starting: Callable[..., Server], one_port: bool) -> None:
     server = starting(env=LONG_GRACE)
-    native = Native(server)
+    native = Native(server, one_port=one_port)
     # The types that are published for these stubs leave out their methods.
     health: Any = health_pb2_grpc.HealthStub(native.channel)
     explorer: Any = reflection_pb2_grpc.ServerReflectionStub(native.channel)

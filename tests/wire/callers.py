@@ -117,7 +117,7 @@ class Caller:
 
     @property
     def is_native(self) -> bool:
-        """Tell whether this is the listener of grpc.aio."""
+        """Tell whether grpc.aio answers, on the listener of its own or on the one port."""
         return self.name.startswith("grpc-")
 
 
@@ -132,16 +132,20 @@ def _native_reply(error: grpc.RpcError | grpc.aio.AioRpcError) -> Reply:
     return Reply(error.code(), error.details() or "", status=status, metadata=metadata)
 
 
-def _grpc_sync(
-    server: Server, rpc: Rpc, message: Message | bytes, headers: dict[str, str], timeout: float | None
-) -> Reply:
-    with grpc.insecure_channel(server.grpc) as channel:
-        method = channel.unary_unary(rpc.path, _serialize, rpc.response.FromString)
-        try:
-            response, call = method.with_call(message, metadata=tuple(headers.items()), timeout=timeout or 30)
-        except grpc.RpcError as error:
-            return _native_reply(error)
-        return Reply(grpc.StatusCode.OK, response=response, metadata=dict(call.trailing_metadata()))
+def _grpc_sync(*, one_port: bool, on_rpc_path: bool = True) -> Run:
+    def run(
+        server: Server, rpc: Rpc, message: Message | bytes, headers: dict[str, str], timeout: float | None
+    ) -> Reply:
+        with grpc.insecure_channel(server.http if one_port else server.grpc) as channel:
+            path = rpc.path if on_rpc_path else rpc.http_path
+            method = channel.unary_unary(path, _serialize, rpc.response.FromString)
+            try:
+                response, call = method.with_call(message, metadata=tuple(headers.items()), timeout=timeout or 30)
+            except grpc.RpcError as error:
+                return _native_reply(error)
+            return Reply(grpc.StatusCode.OK, response=response, metadata=dict(call.trailing_metadata()))
+
+    return run
 
 
 def _grpc_aio(
@@ -249,8 +253,10 @@ def _json(*, on_rpc_path: bool) -> Run:
 
 
 CALLERS = (
-    Caller("grpc-sync", _grpc_sync),
+    Caller("grpc-sync", _grpc_sync(one_port=False)),
     Caller("grpc-aio", _grpc_aio),
+    Caller("grpc-one-port-rpc-path", _grpc_sync(one_port=True)),
+    Caller("grpc-one-port-http-path", _grpc_sync(one_port=True, on_rpc_path=False)),
     Caller("web-rpc-path", _grpc_web(text=False, on_rpc_path=True)),
     Caller("web-http-path", _grpc_web(text=False, on_rpc_path=False)),
     Caller("web-text-rpc-path", _grpc_web(text=True, on_rpc_path=True)),
