@@ -24,6 +24,9 @@ _UNKNOWN: Final = Status(grpc.StatusCode.UNKNOWN, "unexpected error in the servi
 _UNENCODABLE: Final = Status(grpc.StatusCode.INTERNAL, "the response could not be encoded")
 _STOPPING: Final = Status(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
 
+# A piece of a body may unpack to very many small messages; other calls get their turn among them.
+_TURN: Final = 100
+
 
 class HandlerCallDetails(grpc.HandlerCallDetails):
     """What an interceptor learns of a call before its handler runs."""
@@ -51,6 +54,7 @@ class Call:
         "_context",
         "_exchange",
         "_handler",
+        "_head_only",
         "_lifetime",
         "_protocol",
         "_receive",
@@ -66,6 +70,7 @@ class Call:
         self._receive = receive
         self._send = send
         self._started = False
+        self._head_only = scope["method"] == "HEAD"
 
     async def run(self, find_handler: FindHandler, receive_timeout: float) -> bool:
         """Serve the call; False where the interceptors found no handler, and nothing was answered."""
@@ -118,6 +123,8 @@ class Call:
             if problem is not None:
                 raise problem
             self._protocol.check(self._exchange, handler)
+            if self._exchange.compresses_unasked:
+                self._context.compression = grpc.Compression.Gzip
             if handler.request_streaming:
                 self._lifetime.receive_timeout = None
                 self._context.requests = self._requests(handler)
@@ -146,8 +153,10 @@ class Call:
         try:
             stream = self._protocol.request_stream(self._exchange)
             async for chunk in read_chunks(self._receive):
-                for message in stream.feed(chunk):
+                for at, message in enumerate(stream.feed(chunk), start=1):
                     yield self._decoded(message, handler)
+                    if not at % _TURN:
+                        await asyncio.sleep(0)
             self._lifetime.received()
             for message in stream.finish():
                 yield self._decoded(message, handler)
@@ -201,7 +210,8 @@ class Call:
         compress = self._compresses() and self._context.compress_next
         self._context.compress_next = True
         body = self._protocol.stream_message(self._exchange, encoded, compress=compress)
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        if not self._head_only:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     def _compresses(self) -> bool:
         wanted = self._context.compression is not grpc.Compression.NoCompression
@@ -237,10 +247,12 @@ class Call:
         if self._started or (end.code is grpc.StatusCode.OK and response is None):
             await self._start()
             body = self._protocol.stream_end(self._exchange, end)
-            await self._send({"type": "http.response.body", "body": body})
+            if body is not None:
+                await self._send({"type": "http.response.body", "body": b"" if self._head_only else body})
+            # Without an end the host closes the connection: the caller sees that something is missing.
             return
         if end.code is not grpc.StatusCode.OK:
             response = None
         compress = response is not None and self._compresses() and self._context.compress_next
         reply = self._protocol.unary_reply(self._exchange, response, end, compress=compress)
-        await send_reply(self._send, reply, head_only=self._scope["method"] == "HEAD")
+        await send_reply(self._send, reply, head_only=self._head_only)

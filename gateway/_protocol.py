@@ -5,7 +5,7 @@ neither routes nor servicers and does no I/O; `_call` moves the bytes. A new pro
 this shape, and a line where `Gateway` lists them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from gateway._codec import Codec
+from gateway._content_coding import StreamPacker
 from gateway._method import Method
 from gateway._route import Route
 from gateway._status import Refused, refused
@@ -24,7 +25,9 @@ class Exchange:
     """One HTTP request that became a call, and what its reply has to carry besides.
 
     `head` are the request's headers by lower-case name, `unframed` says that the request has no body and that path
-    and query alone hold the message, `reply_headers` go out with every reply (CORS).
+    and query alone hold the message, `reply_headers` go out with every reply (CORS). A protocol keeps here what it
+    learns of the reply on its way: the content type that a message of the servicer's gives it, whether it is compressed
+    where the servicer says nothing (gRPC's are not), and by what.
     """
 
     media_type: bytes
@@ -36,6 +39,9 @@ class Exchange:
     max_message_bytes: int
     reply_headers: Headers
     refusal: Refused | None = None
+    content_type: bytes | None = None
+    compresses_unasked: bool = False
+    packer: StreamPacker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class End:
 class RequestStream(Protocol):
     """Cuts the body of a streaming request into messages."""
 
-    def feed(self, data: bytes) -> list[bytes | Message]:
+    def feed(self, data: bytes) -> Iterable[bytes | Message]:
         """Take bytes, give the messages that they complete, as `CallProtocol.read_unary` does.
 
         Raises:
@@ -60,7 +66,7 @@ class RequestStream(Protocol):
         """
         ...
 
-    def finish(self) -> list[bytes | Message]:
+    def finish(self) -> Iterable[bytes | Message]:
         """Say that no more bytes come, give what messages are left.
 
         Raises:
@@ -129,8 +135,8 @@ class CallProtocol(Protocol):
         """Frame one message of a streaming reply."""
         ...
 
-    def stream_end(self, exchange: Exchange, end: End) -> bytes:
-        """Give what closes a streaming reply."""
+    def stream_end(self, exchange: Exchange, end: End) -> bytes | None:
+        """Give what closes a streaming reply; None where it can only be cut off."""
         ...
 
     def accepts_compression(self, head: Mapping[bytes, bytes]) -> bool:

@@ -115,8 +115,8 @@ def _add_service(file: descriptor_pb2.FileDescriptorProto) -> None:
         ("Ping", [("get", "/v1/ping", ""), ("post", "/v1/pong", "")], (False, False)),
         ("Answer", [("get", "/v1/answer/{count}/{color}", "")], (False, False)),
         ("ServerStream", [("get", "/v1/stream/{count}", "")], (False, True)),
-        ("ClientStream", [], (True, False)),
-        ("Bidi", [], (True, True)),
+        ("ClientStream", [("post", "/v1/join", "*"), ("post", "/v1/join/{text}", "inner")], (True, False)),
+        ("Bidi", [("post", "/v1/chat", "*"), ("get", "/v1/chat/{text}", "")], (True, True)),
     ):
         method = service.method.add(
             name=name, input_type=f".{PACKAGE}.EchoRequest", output_type=f".{PACKAGE}.EchoReply"

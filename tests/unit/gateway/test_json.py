@@ -307,20 +307,6 @@ async def test_body_over_the_limit_is_413_while_it_is_received(
     assert (await post(gateway, body)).status == 200
 
 
-async def test_compressed_body_is_415(gateway: Any) -> None:
-    response = await post(gateway, {}, headers={"content-encoding": "gzip"})
-    assert (response.status, response.json()["code"]) == (415, 3)
-
-
-async def test_streaming_method_is_501_in_json(gateway: Any, servicer: EchoServicer) -> None:
-    for method in ("ServerStream", "ClientStream", "Bidi"):
-        response = await post(gateway, {}, f"/{SERVICE}/{method}")
-        assert (response.status, response.json()["code"]) == (501, 12)
-        assert "gRPC-Web" in response.json()["message"]
-    assert (await request(gateway, "GET", "/v1/stream/1")).status == 501
-    assert servicer.calls == 0
-
-
 # Metadata.
 
 
