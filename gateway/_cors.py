@@ -11,10 +11,12 @@ ANY_ORIGIN: Final = "*"
 _METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 # Named one by one beside the wildcard: it never covers authorization, and old browsers do not know it.
 _REQUEST_HEADERS: Final = (
-    b"authorization, content-type, grpc-accept-encoding, grpc-encoding, grpc-timeout, "
+    b"authorization, connect-accept-encoding, connect-content-encoding, connect-protocol-version, "
+    b"connect-timeout-ms, content-encoding, content-type, grpc-accept-encoding, grpc-encoding, grpc-timeout, "
     b"x-grpc-web, x-request-id, x-user-agent"
 )
 _EXPOSED: Final = (
+    b"connect-accept-encoding, connect-content-encoding, content-encoding, "
     b"grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, grpc-accept-encoding, x-request-id, allow, "
     b"retry-after, www-authenticate, *"
 )

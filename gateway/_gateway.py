@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from sonora.asgi import grpcASGI
 
@@ -18,6 +18,7 @@ from gateway._codec import UnknownFields, every_codec
 from gateway._cors import ANY_ORIGIN, CORS
 from gateway._method import Method, guarded
 from gateway._protocol import CallProtocol, Exchange
+from gateway._protocol_connect import VERSION_HEADER, ConnectStream, ConnectUnary, query_parameters
 from gateway._protocol_grpc_web import GRPCWeb
 from gateway._protocol_json import PlainJSON
 from gateway._route import Route, routes_of
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 DEFAULT_MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 DEFAULT_RECEIVE_TIMEOUT: Final = 30.0
 
+_READS: Final = ("GET", "HEAD")
 _RPC_PATH: Final = re.compile(r"/[^/]+/[^/]+")
 _WITHOUT_BODY_BY_NATURE: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _ORDER_OF_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -44,7 +46,7 @@ class _Spoken:
 
 
 class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
-    """Serves grpc.aio servicers as gRPC-Web and JSON over HTTP.
+    """Serves grpc.aio servicers as gRPC-Web, Connect and JSON over HTTP.
 
         gateway = Gateway(interceptors=[...])
         add_SystemServiceServicer_to_server(SystemServicer(), gateway)
@@ -86,13 +88,16 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         protocols: tuple[CallProtocol, ...] = (
             *(GRPCWeb(codec) for codec in codecs),
             *(GRPCWeb(codec, text=True) for codec in codecs),
+            *(ConnectUnary(codec, codecs) for codec in codecs),
+            *(ConnectStream(codec, codecs) for codec in codecs),
+            # Last, as application/json is plain unless the request says that it is Connect.
             self._json,
         )
-        self._spoken = {
-            media_type.encode(): _Spoken(protocol, media_type.encode())
-            for protocol in protocols
-            for media_type in protocol.media_types
-        }
+        self._spoken = _by_media_type(protocols)
+        self._connect = _by_media_type([ConnectUnary(codec, codecs) for codec in codecs])
+        gets = _by_media_type([ConnectUnary(codec, codecs, get=True) for codec in codecs])
+        self._connect_gets = {media_type.rpartition(b"/")[2]: spoken for media_type, spoken in gets.items()}
+        self._readable: dict[str, Match[Route]] = {}
         self._default = self._spoken[b"application/json"]
         self._accept_post = (b"accept-post", b", ".join(self._spoken))
 
@@ -139,6 +144,8 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             self._methods[path] = method
             self._router.add("POST", Template((service, name)), Route(method))
             if described is not None:
+                if _is_readable(described):
+                    self._readable[path] = Match(Route(method))
                 for http_method, template, route in routes_of(method, described):
                     self._router.add(http_method, template, route)
 
@@ -195,8 +202,16 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             await send_reply(send, self._cors.preflight(head))
             return
         bodyless = b"transfer-encoding" not in head and head.get(b"content-length", b"0").strip(b"0") == b""
-        spoken = self._spoken_in(method, head, bodyless=bodyless)
-        match = self._match(method, scope, spoken)
+        if method in _READS and b"connect=v1" in scope.get("query_string", b""):
+            spoken, match = self._connect_get(method, scope, head, bodyless=bodyless)
+        else:
+            spoken = self._spoken_in(method, head, bodyless=bodyless)
+            if spoken is self._default and VERSION_HEADER in head and self._is_rpc(_paths(scope)[0]):
+                spoken = self._connect[spoken.media_type]
+            match = self._match(method, scope, spoken)
+        if spoken is None and match is not None and match.target.raw_request:
+            # What goes into a google.api.HttpBody may be of any type.
+            spoken = self._default
         if match is None or spoken is None:
             await self._no_call(scope, receive, send, spoken, headers, known=match is not None)
             return
@@ -214,6 +229,23 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         call = Call(spoken.protocol, exchange, scope, receive, send)
         if not await call.run(self._find_handler, self._receive_timeout):
             await self._refuse(scope, send, spoken, headers, self._not_found())
+
+    def _is_rpc(self, path: str) -> bool:
+        """Say whether a path names an RPC of an added service, be it one that does not exist."""
+        return _RPC_PATH.fullmatch(path) is not None and path[1:].partition("/")[0] in self._services
+
+    def _connect_get(
+        self, method: str, scope: Scope, head: Mapping[bytes, bytes], *, bodyless: bool
+    ) -> tuple[_Spoken | None, Match[Route] | None]:
+        """Give protocol and RPC of a GET that says it is Connect; on any path but an RPC's it is one like others."""
+        path = _paths(scope)[0]
+        parameters = query_parameters(scope.get("query_string", b""))
+        if path not in self._methods or parameters.get(b"connect") != b"v1":
+            spoken = self._spoken_in(method, head, bodyless=bodyless)
+            return spoken, self._match(method, scope, spoken)
+        # An encoding that is not served is refused by the protocol, as part of the call.
+        spoken = self._connect_gets.get(parameters.get(b"encoding", b""), self._connect_gets[b"json"])
+        return spoken, self._readable.get(path)
 
     def _spoken_in(self, method: str, head: Mapping[bytes, bytes], *, bodyless: bool) -> _Spoken | None:
         """Give what the request speaks: Content-Type; without a body, Accept; else JSON. None: a type not served."""
@@ -291,8 +323,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         http_status, code, message, own = refusal
         if spoken is not None:
             reply = spoken.protocol.refusal(http_status, code, message, spoken.media_type, own + headers)
-        elif dict(scope["headers"]).get(b"content-type", b"").lower().startswith(b"application/grpc"):
-            # Of the gRPC family, but none that is served: clients of it read no JSON.
+        elif _reads_no_json(dict(scope["headers"])):
             reply = Reply(415, [(b"content-length", b"0"), self._accept_post, *headers])
         else:
             reply = self._json.refusal(http_status, code, message, b"", own + headers)
@@ -326,6 +357,27 @@ def _before(interceptor: grpc.aio.ServerInterceptor, find: FindHandler) -> FindH
         return await interceptor.intercept_service(find, details)
 
     return intercept
+
+
+def _by_media_type(protocols: Iterable[CallProtocol]) -> dict[bytes, _Spoken]:
+    return {
+        media_type.encode(): _Spoken(protocol, media_type.encode())
+        for protocol in protocols
+        for media_type in protocol.media_types
+    }
+
+
+def _is_readable(method: MethodDescriptor) -> bool:
+    """Say whether Connect may call a method by GET: it has no side effects, and no streams."""
+    level = method.GetOptions().idempotency_level
+    one_each_way = not method.client_streaming and not method.server_streaming
+    return one_each_way and level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
+
+
+def _reads_no_json(head: Mapping[bytes, bytes]) -> bool:
+    """Say whether a caller of a media type that is not served is a client of gRPC or Connect all the same."""
+    families = (b"application/grpc", b"application/connect+")
+    return VERSION_HEADER in head or head.get(b"content-type", b"").lower().startswith(families)
 
 
 def _descriptor(service: str) -> ServiceDescriptor | None:

@@ -32,8 +32,13 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 
+# The Connect protocol's own (https://connectrpc.com/docs/protocol/); a servicer sees none of them.
+_CONNECT: Final = frozenset(
+    {"connect-accept-encoding", "connect-content-encoding", "connect-protocol-version", "connect-timeout-ms"}
+)
+
 # What a reply states about itself; metadata of these names would contradict it.
-_OWNED_BY_REPLY: Final = _HOP_BY_HOP | {"cache-control", "date", "server", "status", "vary"}
+_OWNED_BY_REPLY: Final = _HOP_BY_HOP | _CONNECT | {"cache-control", "date", "server", "status", "vary"}
 _OWNED_PREFIXES: Final = ("access-control-", "content-", "grpc-")
 
 _CACHED_NAME_LENGTH: Final = 64
@@ -74,7 +79,7 @@ def _key(name: bytes) -> str:
     key = name.decode("latin-1").lower()
     if key == "host":
         return ":authority"
-    if key in _HOP_BY_HOP or key.startswith(("content-", "grpc-", ":")):
+    if key in _HOP_BY_HOP or key in _CONNECT or key.startswith(("content-", "grpc-", ":")):
         return ""
     return key
 

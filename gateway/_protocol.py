@@ -213,7 +213,7 @@ def read_message(exchange: Exchange, payload: bytes, codec: Codec) -> bytes | Me
     if request_class is None:
         if codec.native:
             return payload
-        raise refused(grpc.StatusCode.UNIMPLEMENTED, "the message types of this method are not known here", 415)
+        raise refused(grpc.StatusCode.UNIMPLEMENTED, "the message types of this method are not known here")
     message = request_class()
     codec.decode(payload, message)
     exchange.route.assign_captures(message, exchange.captures)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-from google.protobuf import json_format
+from google.protobuf import any_pb2, json_format
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from google.rpc.error_details_pb2 import BadRequest
@@ -80,24 +80,27 @@ def invalid(details: str, *, field: str | None = None) -> Refused:
 
 def status_json(code: grpc.StatusCode, message: str, trailing: Metadata = ()) -> bytes:
     """Write `{code, message, details[]}`, the details from `grpc-status-details-bin` without those of unknown types."""
-    details: list[dict[str, Any]] = []
-    for key, value in trailing:
-        if key == DETAILS_KEY and isinstance(value, bytes):
-            details = _details(value)
+    details = [readable for _, readable in details_of(trailing) if readable is not None]
     body = {"code": NUMBER[code], "message": message, "details": details}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def _details(serialized: bytes) -> list[dict[str, Any]]:
+def details_of(trailing: Metadata) -> list[tuple[any_pb2.Any, dict[str, Any] | None]]:
+    """Give the details of `grpc-status-details-bin`, each with its JSON; None where the pool does not know its type."""
+    serialized = b""
+    for key, value in trailing:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            serialized = value
     try:
         status = status_pb2.Status.FromString(serialized)
     except DecodeError:
         return []
-    details = []
-    for detail in status.details:
-        try:
-            details.append(json_format.MessageToDict(detail))
-        except (TypeError, KeyError, ValueError, DecodeError):
-            # The pool does not know the type, or the bytes are not of it.
-            continue
-    return details
+    return [(detail, _readable(detail)) for detail in status.details]
+
+
+def _readable(detail: any_pb2.Any) -> dict[str, Any] | None:
+    try:
+        return json_format.MessageToDict(detail)
+    except (TypeError, KeyError, ValueError, DecodeError):
+        # The pool does not know the type, or the bytes are not of it.
+        return None

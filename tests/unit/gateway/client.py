@@ -20,6 +20,7 @@ class Response:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
     pieces: list[bytes] = field(default_factory=list)
+    trailers: list[tuple[bytes, bytes]] | None = None
 
     def header(self, name: str) -> str | None:
         values = [value for key, value in self.headers if key == name.encode()]
@@ -64,7 +65,7 @@ async def request(
     }
     left = gone or asyncio.Event()
     response = Response()
-    ended = False
+    ended = announced = False
 
     async def receive() -> dict[str, Any]:
         if left.is_set() or not pieces:
@@ -74,12 +75,19 @@ async def request(
         return {"type": "http.request", "body": piece, "more_body": bool(pieces) or unfinished}
 
     async def send(event: Any) -> None:
-        nonlocal ended
+        nonlocal ended, announced
         await asyncio.sleep(0)
         if event["type"] == "http.response.start":
             assert not response.status, "two replies"
             response.status = event["status"]
             response.headers = list(event["headers"])
+            announced = event.get("trailers", False)
+        elif event["type"] == "http.response.trailers":
+            assert announced, "trailers that the start did not announce"
+            assert ended, "trailers before the body's end"
+            assert response.trailers is None, "trailers twice"
+            assert not event.get("more_trailers", False)
+            response.trailers = list(event["headers"])
         else:
             assert event["type"] == "http.response.body"
             assert response.status, "a body before its headers"
@@ -92,6 +100,7 @@ async def request(
     await app(connection, receive, send)
     if not left.is_set():
         assert ended, "the reply has no end"
+        assert announced == (response.trailers is not None), "trailers were announced and did not come"
     length = response.header("content-length")
     if length is not None and method != "HEAD":
         assert int(length) == len(response.body)

@@ -122,6 +122,8 @@ def _add_service(file: descriptor_pb2.FileDescriptorProto) -> None:
             name=name, input_type=f".{PACKAGE}.EchoRequest", output_type=f".{PACKAGE}.EchoReply"
         )
         method.client_streaming, method.server_streaming = streams
+        if name in ("Get", "Ping", "ServerStream"):
+            method.options.idempotency_level = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
         for at, (verb, path, body) in enumerate(rules):
             http = _rule(method)
             rule = http if at == 0 else http.additional_bindings.add()
