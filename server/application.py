@@ -20,6 +20,7 @@ from gateway.hosts.one_port import HTTP2Pipes
 from gateway.hosts.piped_calls import PipedCalls
 from gateway.hosts.uvicorn import UvicornHost
 from server import logs
+from server.certificates import Certificates
 from server.domain.passwords import Passwords
 from server.external import external_url, publish, withdraw
 from server.identity.authorizer import Authorizer
@@ -32,7 +33,7 @@ from server.interceptors.authentication import AuthenticationInterceptor
 from server.interceptors.drain import DrainInterceptor
 from server.interceptors.errors import ErrorInterceptor
 from server.interceptors.undecodable import UndecodableInterceptor
-from server.listeners import bind, shown, tls_context
+from server.listeners import bind, shown
 from server.native import listen, listen_on, native_server, private_socket
 from server.servicers.admin import AdminServicer
 from server.servicers.reflection import V1, V1ALPHA, add_reflection
@@ -79,7 +80,8 @@ async def _serve(loaded: Loaded) -> None:
         passwords = Passwords()
         stack.callback(passwords.close)
 
-        tls = settings.tls.read()
+        pem = settings.tls.read()
+        certificates = None if pem is None else Certificates(settings.tls, pem)
         socket = bind(settings.http.address, "HTTP", "--http")
         stack.callback(socket.close)
         host, port = socket.getsockname()[:2]
@@ -112,16 +114,18 @@ async def _serve(loaded: Loaded) -> None:
         web = UvicornHost(
             gateway,
             socket,
-            tls=None if tls is None else tls_context(tls),
+            tls=None if certificates is None else certificates.context,
             http2=pipes,
             max_header_bytes=settings.http.max_header_bytes,
             header_timeout=timeout.total_seconds(),
         )
-        grpc_port = listen(native, settings.grpc.address, tls)
+        grpc_port = listen(native, settings.grpc.address, None if certificates is None else certificates.for_grpc())
         listen_on(piped, http2)
         await native.start()
         await piped.start()
         await web.start()
+        if certificates is not None:
+            stack.enter_context(certificates.watched(web.replace_tls))
         grpc_address = shown(split_address(settings.grpc.address)[0], grpc_port)
         http_address = shown(host, port)
         publish(folder, url, grpc_address, http_address)

@@ -5,7 +5,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from server.settings import SettingsError, split_address
+from server.settings import Pem, SettingsError, split_address
 
 _BACKLOG = 2048
 
@@ -41,21 +41,32 @@ def shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def tls_context(pem: tuple[bytes, bytes]) -> ssl.SSLContext:
-    """Make the TLS of a listener from the PEM of its certificate chain and key.
+def tls_context(pem: Pem) -> ssl.SSLContext:
+    """Make the TLS of a listener.
 
     Raises:
-        SettingsError: they are no PEM, or do not belong together.
+        SettingsError: something is no PEM, or certificate and key do not belong together.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     with tempfile.TemporaryDirectory() as folder:
         # The ssl module reads files only; the folder is ours alone and gone in a moment.
         certificate, key = Path(folder) / "certificate", Path(folder) / "key"
-        certificate.write_bytes(pem[0])
-        key.write_bytes(pem[1])
+        certificate.write_bytes(pem.certificate)
+        key.write_bytes(pem.key)
         try:
             context.load_cert_chain(certificate, key)
         except ssl.SSLError as error:
             raise SettingsError(f"TLS: the certificate and key cannot be used: {error.reason or error}") from error
+    if pem.client_ca is not None:
+        try:
+            context.load_verify_locations(cadata=pem.client_ca.decode("ascii"))
+        except (ssl.SSLError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                "TLS: the authorities of client certificates cannot be used: they are no PEM"
+            ) from error
+        context.verify_mode = ssl.CERT_REQUIRED
+        # A resumed session is not checked again, and would outlive a change of the authorities.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     return context

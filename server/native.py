@@ -47,8 +47,8 @@ def native_server(
     )
 
 
-def listen(server: grpc.aio.Server, address: str, tls: tuple[bytes, bytes] | None) -> int:
-    """Bind `HOST:PORT` and return the port; `tls` is the PEM of the certificate chain and its key.
+def listen(server: grpc.aio.Server, address: str, tls: grpc.ServerCredentials | None) -> int:
+    """Bind `HOST:PORT` and return the port.
 
     Raises:
         SettingsError: the address cannot be bound, or the certificate or key cannot be read.
@@ -56,10 +56,7 @@ def listen(server: grpc.aio.Server, address: str, tls: tuple[bytes, bytes] | Non
     # grpc core does not say why an address cannot be bound; the system does, and lets go of it again.
     bind(address, "gRPC", "--grpc").close()
     try:
-        if tls is None:
-            return server.add_insecure_port(address)
-        certificate, key = tls
-        return server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)]))
+        return server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
     except RuntimeError as error:
         raise SettingsError(
             f"cannot listen for gRPC on {address}: grpc refuses it; choose another with --grpc HOST:PORT"

@@ -149,14 +149,26 @@ class Log(_SharedSection):
     formatter: Formatter = Formatter()
 
 
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """What TLS needs, in PEM: the certificate chain, its key, and whose certificates callers must show, if any."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None = None
+
+
 class TLS(_SharedSection):
     """Certificate and key of both listeners: paths to PEM files, or the base64 of the PEM itself."""
 
     enabled: bool | None = None
     cert_path: Path | None = None
     key_path: Path | None = None
+    # With authorities here, a caller must show a certificate of one of them. ZITADEL has no such setting.
+    client_ca_path: Path | None = None
     cert: str | None = None
     key: str | None = None
+    client_ca: str | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -164,10 +176,17 @@ class TLS(_SharedSection):
             raise ValueError("TLS needs both a certificate (CertPath or Cert) and its key (KeyPath or Key)")
         if self.enabled and not (self.cert_path or self.cert):
             raise ValueError("TLS.Enabled needs a certificate (CertPath or Cert) and its key (KeyPath or Key)")
+        if (self.client_ca_path or self.client_ca) and (self.enabled is False or not (self.cert_path or self.cert)):
+            raise ValueError("client certificates (ClientCAPath or ClientCA) need TLS, with a certificate and its key")
         return self
 
-    def read(self) -> tuple[bytes, bytes] | None:
-        """Return the PEM of certificate chain and key, or None where the listeners speak plain text.
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that `read` reads."""
+        return tuple(path for path in (self.cert_path, self.key_path, self.client_ca_path) if path is not None)
+
+    def read(self) -> Pem | None:
+        """Return what the files and values hold, or None where the listeners speak plain text.
 
         Raises:
             SettingsError: a file cannot be read, or a value is not base64.
@@ -175,7 +194,10 @@ class TLS(_SharedSection):
         """
         if self.enabled is False or not (self.cert_path or self.cert):
             return None
-        return _pem("TLS.Cert", self.cert_path, self.cert), _pem("TLS.Key", self.key_path, self.key)
+        certificate, key = _pem("TLS.Cert", self.cert_path, self.cert), _pem("TLS.Key", self.key_path, self.key)
+        if not (self.client_ca_path or self.client_ca):
+            return Pem(certificate, key)
+        return Pem(certificate, key, _pem("TLS.ClientCA", self.client_ca_path, self.client_ca))
 
 
 def _pem(name: str, path: Path | None, encoded: str | None) -> bytes:

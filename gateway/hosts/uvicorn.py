@@ -71,8 +71,11 @@ class UvicornHost:
         self._tls = tls
         self._http2 = http2
         self._undecided: set[FirstBytes] = set()
+        self._newest_tls: ssl.SSLContext | None = None
         if tls is not None:
-            tls.set_alpn_protocols(["http/1.1"] if http2 is None else ["http/1.1", "h2"])
+            # Called at each handshake, with or without a server name.
+            tls.sni_callback = self._use_newest_tls
+            self.replace_tls(tls)
         self._state = ServerState()
         self._config = Config(
             application,
@@ -104,6 +107,18 @@ class UvicornHost:
             ssl_handshake_timeout=None if self._tls is None else _TLS_HANDSHAKE_TIMEOUT,
             backlog=_BACKLOG,
         )
+
+    def replace_tls(self, tls: ssl.SSLContext) -> None:
+        """Use another certificate for the connections that come from now on; those that are open stay as they are.
+
+        Browsers offer both versions of HTTP and get the first, gRPC clients offer the second alone.
+        """
+        tls.set_alpn_protocols(["http/1.1"] if self._http2 is None else ["http/1.1", "h2"])
+        self._newest_tls = tls
+
+    def _use_newest_tls(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        if self._newest_tls is not None:
+            connection.context = self._newest_tls
 
     async def stop(self, grace: float) -> None:
         """Stop accepting, give running calls `grace` seconds to finish, then cut them."""

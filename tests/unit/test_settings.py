@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import Loaded, SettingsError, is_loopback, load, split_address
+from server.settings import Loaded, Pem, SettingsError, is_loopback, load, split_address
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +102,7 @@ FirstInstance: {Org: {Name: X}}
         ("ExternalPort: 0", "externalport is wrong"),
         ("TLS: {Enabled: true}", "tls is wrong: TLS.Enabled needs a certificate"),
         ("TLS: {CertPath: /x}", "tls is wrong: TLS needs both a certificate"),
+        ("TLS: {ClientCAPath: /x}", "tls is wrong: client certificates"),
         ("- a list", "must be a map of settings"),
         ("a: b: c", "is not YAML"),
         ("\x00", "is not YAML"),
@@ -142,7 +143,7 @@ def test_a_certificate_comes_from_a_file_or_as_base64(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_bytes(b"certificate")
     key = base64.b64encode(b"key").decode()
     loaded = from_file(tmp_path, f"TLS: {{CertPath: {tmp_path}/cert.pem, Key: {key}}}")
-    assert loaded.settings.tls.read() == (b"certificate", b"key")
+    assert loaded.settings.tls.read() == Pem(b"certificate", b"key")
     missing = from_file(tmp_path, f"TLS: {{CertPath: {tmp_path}/none.pem, Key: {key}}}")
     with pytest.raises(SettingsError, match=r"TLS.CertPath: cannot read .*none.pem"):
         missing.settings.tls.read()
