@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from gateway._status import Refused, invalid
 from gateway._template import Template, Wildcard
@@ -80,7 +80,11 @@ class Router(Generic[Target]):
         methods[method] = _Entry(template, target)
         if not any(isinstance(segment, Wildcard) for segment in template.segments):
             path = "/" + "/".join(map(str, template.segments)) + (f":{template.verb}" if template.verb else "")
-            self._literal.setdefault(path, {})[method] = Match(target)
+            # Variables of literal segments alone have one value each.
+            segments = [quote(str(segment), safe="") for segment in template.segments]
+            if template.verb:
+                segments[-1] += f":{template.verb}"
+            self._literal.setdefault(path, {})[method] = Match(target, _captures(template, segments))
 
     def find(self, method: str, path: str, raw_path: bytes) -> Match[Target] | None:
         """Give the target of a request: `path` is percent-decoded, `raw_path` is not.

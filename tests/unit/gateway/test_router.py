@@ -38,6 +38,8 @@ def router_of(*rules: tuple[str, str]) -> Router[str]:
         (["/a/{x=**}"], "/a/b%2Fc/%41", "/a/{x=**}", ("b%2Fc/A",)),
         (["/a/b"], "/a/%62", "/a/b", ()),
         (["/a/%2A"], "/a/*", "/a/%2A", ()),
+        (["/a/{x=b}"], "/a/b", "/a/{x=b}", ("b",)),
+        (["/{x=a/b}/{y=c}:go"], "/a/b/c:go", "/{x=a/b}/{y=c}:go", ("a/b", "c")),
     ],
 )
 def test_path_finds_its_template(templates: list[str], path: str, found: str, captures: tuple[str, ...]) -> None:

@@ -61,6 +61,7 @@ def test_published_rule_compiles(name: str) -> None:
         match = router.find(http_method, path, path.encode())
         assert match is not None
         assert match.target is route
+        assert match.captures == expected_captures(template, path)
     assert rules
 
 
