@@ -1,6 +1,7 @@
 """Whatever the bytes: no 5xx, no UNKNOWN, INTERNAL for broken framing alone, nothing unhandled in the log."""
 
 import asyncio
+import gzip
 import logging
 import os
 import re
@@ -32,6 +33,10 @@ paths = st.sampled_from(
         "/v1/items/x:archive",
         "/v1/answer/1/2",
         "/v1/ping",
+        "/v1/join",
+        "/v1/chat",
+        "/v1/chat/x",
+        "/v1/stream/3",
         "/",
         "",
     ]
@@ -50,6 +55,7 @@ content_types = st.sampled_from(
         "application/grpc",
         "text/plain",
         f"{JSON};charset=utf-8",
+        "application/x-ndjson",
         "",
     ]
 ) | st.binary(max_size=30).map(lambda data: data.decode("latin-1"))
@@ -58,6 +64,8 @@ bodies = (
     | st.binary(max_size=100).map(frame)
     | st.binary(max_size=100).map(text_frame)
     | st.lists(st.binary(max_size=20).map(frame), max_size=4).map(b"".join)
+    | st.binary(max_size=30).map(gzip.compress)
+    | st.sampled_from([gzip.compress(b"{}\n" * 3), gzip.compress(b" " * 9000), b"{}\n{}\n"])
     | st.sampled_from([b"{}", b'{"text":"a"}', b"[]", b'{"count":"x"}', frame(EchoRequest(text="x"))])
     | st.text(alphabet='{}[]":,\\ud80aetxfnul0123456789.-', max_size=60).map(lambda text: text.encode())
 )
@@ -65,6 +73,7 @@ names = st.sampled_from(
     [
         b"host",
         b"accept",
+        b"accept-encoding",
         b"origin",
         b"content-length",
         b"content-encoding",
@@ -80,7 +89,7 @@ names = st.sampled_from(
     ]
 ) | st.binary(min_size=1, max_size=10)
 values = st.binary(max_size=20) | st.sampled_from(
-    [b"1S", b"0n", b"99999999H", b"gzip", b"identity", b"*", GRPC_WEB.encode(), b"5", b"0", b"-1"]
+    [b"1S", b"0n", b"99999999H", b"gzip", b"br", b"zstd", b"identity", b"*", GRPC_WEB.encode(), b"5", b"0", b"-1"]
 )
 methods = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW", ""])
 
