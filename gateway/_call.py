@@ -43,8 +43,14 @@ FindHandler = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 async def send_reply(send: Send, reply: Reply, *, head_only: bool = False) -> None:
     """Send a whole reply, without its body where the request was HEAD."""
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-    await send({"type": "http.response.body", "body": b"" if head_only else reply.body})
+    body = b"" if head_only else reply.body
+    if reply.trailers is None:
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": body})
+        return
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers, "trailers": True})
+    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.trailers", "headers": reply.trailers, "more_trailers": False})
 
 
 class Call:
@@ -202,7 +208,10 @@ class Call:
             self._started = True
             initial = self._context.initial_metadata()
             reply = self._protocol.stream_start(self._exchange, initial, compress=self._compresses())
-            await self._send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+            event = {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
+            if self._protocol.trailers is not None:
+                event["trailers"] = True
+            await self._send(event)
 
     async def _write(self, message: object) -> None:
         encoded = self._encoded(message)
@@ -249,6 +258,9 @@ class Call:
             body = self._protocol.stream_end(self._exchange, end)
             if body is not None:
                 await self._send({"type": "http.response.body", "body": b"" if self._head_only else body})
+                if self._protocol.trailers is not None:
+                    trailers = self._protocol.trailers(end)
+                    await self._send({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
             # Without an end the host closes the connection: the caller sees that something is missing.
             return
         if end.code is not grpc.StatusCode.OK:

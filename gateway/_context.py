@@ -44,7 +44,7 @@ class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
 
     @property
     def protocol(self) -> str:
-        """How the call is spoken: `grpc-web`, `grpc-web-text`, `connect` or `json`."""
+        """How the call is spoken: `grpc`, `grpc-web`, `grpc-web-text`, `connect` or `json`."""
         return self._protocol
 
     # The request.

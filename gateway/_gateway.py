@@ -19,6 +19,7 @@ from gateway._cors import ANY_ORIGIN, CORS
 from gateway._method import Method, guarded
 from gateway._protocol import CallProtocol, Exchange
 from gateway._protocol_connect import VERSION_HEADER, ConnectStream, ConnectUnary, query_parameters
+from gateway._protocol_grpc import GRPC
 from gateway._protocol_grpc_web import GRPCWeb
 from gateway._protocol_json import PlainJSON
 from gateway._route import Route, routes_of
@@ -31,6 +32,13 @@ _log = logging.getLogger(__name__)
 DEFAULT_MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 DEFAULT_RECEIVE_TIMEOUT: Final = 30.0
 
+# A caller that does not take trailers never learns how its call ended.
+_WITHOUT_TRAILERS: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
+    400,
+    grpc.StatusCode.INTERNAL,
+    "te: trailers is missing",
+    [],
+)
 _READS: Final = ("GET", "HEAD")
 _RPC_PATH: Final = re.compile(r"/[^/]+/[^/]+")
 _WITHOUT_BODY_BY_NATURE: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -46,7 +54,7 @@ class _Spoken:
 
 
 class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
-    """Serves grpc.aio servicers as gRPC-Web, Connect and JSON over HTTP.
+    """Serves grpc.aio servicers as gRPC-Web, Connect and JSON over HTTP; as gRPC where the host offers trailers.
 
         gateway = Gateway(interceptors=[...])
         add_SystemServiceServicer_to_server(SystemServicer(), gateway)
@@ -86,6 +94,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         self._json = PlainJSON(json_unknown_fields)
         codecs = every_codec(json_unknown_fields)
         protocols: tuple[CallProtocol, ...] = (
+            *(GRPC(codec) for codec in codecs),
             *(GRPCWeb(codec) for codec in codecs),
             *(GRPCWeb(codec, text=True) for codec in codecs),
             *(ConnectUnary(codec, codecs) for codec in codecs),
@@ -93,13 +102,20 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             # Last, as application/json is plain unless the request says that it is Connect.
             self._json,
         )
-        self._spoken = _by_media_type(protocols)
+        every = _by_media_type(protocols)
+        # By whether the host offers trailers.
+        self._served = {
+            True: every,
+            False: {key: each for key, each in every.items() if each.protocol.trailers is None},
+        }
         self._connect = _by_media_type([ConnectUnary(codec, codecs) for codec in codecs])
         gets = _by_media_type([ConnectUnary(codec, codecs, get=True) for codec in codecs])
         self._connect_gets = {media_type.rpartition(b"/")[2]: spoken for media_type, spoken in gets.items()}
         self._readable: dict[str, Match[Route]] = {}
-        self._default = self._spoken[b"application/json"]
-        self._accept_post = (b"accept-post", b", ".join(self._spoken))
+        self._default = every[b"application/json"]
+        self._accept_post = {
+            trailers: (b"accept-post", b", ".join(served)) for trailers, served in self._served.items()
+        }
 
     # Adding servicers, as to a grpc server.
 
@@ -203,15 +219,12 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             return
         bodyless = b"transfer-encoding" not in head and head.get(b"content-length", b"0").strip(b"0") == b""
         if method in _READS and b"connect=v1" in scope.get("query_string", b""):
-            spoken, match = self._connect_get(method, scope, head, bodyless=bodyless)
+            spoken, match = self._find_get(method, scope, head, bodyless=bodyless)
         else:
-            spoken = self._spoken_in(method, head, bodyless=bodyless)
-            if spoken is self._default and VERSION_HEADER in head and self._is_rpc(_paths(scope)[0]):
-                spoken = self._connect[spoken.media_type]
-            match = self._match(method, scope, spoken)
-        if spoken is None and match is not None and match.target.raw_request:
-            # What goes into a google.api.HttpBody may be of any type.
-            spoken = self._default
+            spoken, match = self._find(method, scope, head, bodyless=bodyless)
+        if spoken is not None and spoken.protocol.trailers is not None and not _takes_trailers(head):
+            await self._refuse(scope, send, spoken, headers, _WITHOUT_TRAILERS)
+            return
         if match is None or spoken is None:
             await self._no_call(scope, receive, send, spoken, headers, known=match is not None)
             return
@@ -230,46 +243,49 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         if not await call.run(self._find_handler, self._receive_timeout):
             await self._refuse(scope, send, spoken, headers, self._not_found())
 
+    def _find(
+        self, method: str, scope: Scope, head: Mapping[bytes, bytes], *, bodyless: bool
+    ) -> tuple[_Spoken | None, Match[Route] | None]:
+        """Give what a request speaks and what it calls, each None where it is nothing that is served."""
+        served = self._served[_offers_trailers(scope)]
+        spoken = self._spoken_in(served, method, head, bodyless=bodyless)
+        if spoken is self._default and VERSION_HEADER in head and self._is_rpc(_paths(scope)[0]):
+            spoken = self._connect[spoken.media_type]
+        match = self._match(method, scope, spoken)
+        if spoken is None and match is not None and match.target.raw_request:
+            # What goes into a google.api.HttpBody may be of any type.
+            spoken = self._default
+        return spoken, match
+
     def _is_rpc(self, path: str) -> bool:
         """Say whether a path names an RPC of an added service, be it one that does not exist."""
         return _RPC_PATH.fullmatch(path) is not None and path[1:].partition("/")[0] in self._services
 
-    def _connect_get(
+    def _find_get(
         self, method: str, scope: Scope, head: Mapping[bytes, bytes], *, bodyless: bool
     ) -> tuple[_Spoken | None, Match[Route] | None]:
         """Give protocol and RPC of a GET that says it is Connect; on any path but an RPC's it is one like others."""
         path = _paths(scope)[0]
         parameters = query_parameters(scope.get("query_string", b""))
         if path not in self._methods or parameters.get(b"connect") != b"v1":
-            spoken = self._spoken_in(method, head, bodyless=bodyless)
-            return spoken, self._match(method, scope, spoken)
+            return self._find(method, scope, head, bodyless=bodyless)
         # An encoding that is not served is refused by the protocol, as part of the call.
         spoken = self._connect_gets.get(parameters.get(b"encoding", b""), self._connect_gets[b"json"])
         return spoken, self._readable.get(path)
 
-    def _spoken_in(self, method: str, head: Mapping[bytes, bytes], *, bodyless: bool) -> _Spoken | None:
+    def _spoken_in(
+        self, served: Mapping[bytes, _Spoken], method: str, head: Mapping[bytes, bytes], *, bodyless: bool
+    ) -> _Spoken | None:
         """Give what the request speaks: Content-Type; without a body, Accept; else JSON. None: a type not served."""
         content_type = head.get(b"content-type")
         if bodyless and (content_type is None or method in _WITHOUT_BODY_BY_NATURE):
             accept = head.get(b"accept")
-            accepted = None if accept is None else self._accepted(accept)
+            accepted = None if accept is None else _accepted(served, accept)
             if accepted is not None:
                 return accepted
         if content_type is None:
             return self._default
-        return self._spoken.get(content_type) or self._spoken.get(_bare(content_type))
-
-    def _accepted(self, accept: bytes) -> _Spoken | None:
-        """Give the first served type of the highest weight (RFC 9110, 12.5.1); wildcards decide nothing."""
-        best: _Spoken | None = None
-        best_weight = 0.0
-        for item in accept.split(b","):
-            media_type, _, parameters = item.partition(b";")
-            spoken = self._spoken.get(media_type.strip().lower())
-            weight = _weight(parameters)
-            if spoken is not None and weight > best_weight:
-                best, best_weight = spoken, weight
-        return best
+        return served.get(content_type) or served.get(_bare(content_type))
 
     def _match(self, method: str, scope: Scope, spoken: _Spoken | None) -> Match[Route] | None:
         path, raw_path = _paths(scope)
@@ -298,7 +314,8 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             return
         if known:
             message = "the media type is not served here"
-            refusal = (415, grpc.StatusCode.INVALID_ARGUMENT, message, [self._accept_post])
+            accept_post = self._accept_post[_offers_trailers(scope)]
+            refusal = (415, grpc.StatusCode.INVALID_ARGUMENT, message, [accept_post])
         elif allowed:
             allow = (b"allow", _allow(allowed))
             if scope["method"] == "OPTIONS":
@@ -324,7 +341,8 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         if spoken is not None:
             reply = spoken.protocol.refusal(http_status, code, message, spoken.media_type, own + headers)
         elif _reads_no_json(dict(scope["headers"])):
-            reply = Reply(415, [(b"content-length", b"0"), self._accept_post, *headers])
+            accept_post = self._accept_post[_offers_trailers(scope)]
+            reply = Reply(415, [(b"content-length", b"0"), accept_post, *headers])
         else:
             reply = self._json.refusal(http_status, code, message, b"", own + headers)
         await send_reply(send, reply, head_only=scope["method"] == "HEAD")
@@ -357,6 +375,15 @@ def _before(interceptor: grpc.aio.ServerInterceptor, find: FindHandler) -> FindH
         return await interceptor.intercept_service(find, details)
 
     return intercept
+
+
+def _offers_trailers(scope: Scope) -> bool:
+    """Say whether the host can send trailers (ASGI's HTTP Trailers extension)."""
+    return "http.response.trailers" in (scope.get("extensions") or ())
+
+
+def _takes_trailers(head: Mapping[bytes, bytes]) -> bool:
+    return b"trailers" in head.get(b"te", b"").lower()
 
 
 def _by_media_type(protocols: Iterable[CallProtocol]) -> dict[bytes, _Spoken]:
@@ -405,6 +432,19 @@ def _bare(content_type: bytes) -> bytes:
         if name.strip() == b"charset" and value.strip(b' "') not in (b"utf-8", b"utf8", b"us-ascii"):
             return b""
     return media_type.strip().lower()
+
+
+def _accepted(served: Mapping[bytes, _Spoken], accept: bytes) -> _Spoken | None:
+    """Give the first served type of the highest weight (RFC 9110, 12.5.1); wildcards decide nothing."""
+    best: _Spoken | None = None
+    best_weight = 0.0
+    for item in accept.split(b","):
+        media_type, _, parameters = item.partition(b";")
+        spoken = served.get(media_type.strip().lower())
+        weight = _weight(parameters)
+        if spoken is not None and weight > best_weight:
+            best, best_weight = spoken, weight
+    return best
 
 
 def _weight(parameters: bytes) -> float:

@@ -5,7 +5,7 @@ neither routes nor servicers and does no I/O; `_call` moves the bytes. A new pro
 this shape, and a line where `Gateway` lists them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,6 +86,11 @@ class CallProtocol(Protocol):
 
     always_posts: bool
     """Whether calls are POSTs whatever the HTTP rule says, so that a POST may run the RPC of a GET rule."""
+
+    @property
+    def trailers(self) -> Callable[[End], Headers] | None:
+        """What writes the HTTP trailers that end every call; None where the body says it all."""
+        ...
 
     def timeout(self, head: Mapping[bytes, bytes]) -> float | None:
         """Give the seconds that the caller allows, None where it says nothing.

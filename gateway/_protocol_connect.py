@@ -57,6 +57,7 @@ class ConnectUnary:
 
     name = "connect"
     always_posts = True
+    trailers = None
 
     def __init__(self, codec: Codec, codecs: Sequence[Codec], *, get: bool = False) -> None:
         self.media_types: tuple[str, ...] = (_UNARY_TYPE + codec.name,)
@@ -185,6 +186,7 @@ class ConnectStream:
 
     name = "connect"
     always_posts = True
+    trailers = None
 
     def __init__(self, codec: Codec, codecs: Sequence[Codec]) -> None:
         self.media_types: tuple[str, ...] = (_STREAM_TYPE + codec.name,)

@@ -31,6 +31,7 @@ class GRPCWeb:
     """gRPC-Web; `text` is its form in which all bytes of the body are base64."""
 
     always_posts = True
+    trailers = None
 
     def __init__(self, codec: Codec, *, text: bool = False) -> None:
         self.name = "grpc-web-text" if text else "grpc-web"

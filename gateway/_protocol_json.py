@@ -62,6 +62,7 @@ class PlainJSON:
     name = "json"
     media_types: tuple[str, ...] = ("application/json", json_lines.MEDIA_TYPE)
     always_posts = False
+    trailers = None
 
     def __init__(self, unknown_fields: UnknownFields) -> None:
         self._codec = JSONCodec(unknown_fields)

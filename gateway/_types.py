@@ -30,8 +30,9 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole HTTP reply."""
+    """A whole HTTP reply; with `trailers`, be they empty, something follows the body."""
 
     status: int
     headers: Headers
     body: bytes = b""
+    trailers: Headers | None = None
