@@ -1,11 +1,12 @@
-"""The composition root: settings, store, identity, servicers, and the two fronts that serve them."""
+"""The composition root: settings, store, identity, servicers, and what serves them on the two listeners."""
 
 import asyncio
 import os
 import shlex
 import signal
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack
 
 import grpc
 import structlog
@@ -16,13 +17,11 @@ from zitadel.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from zitadel.system_pb2_grpc import add_SystemServiceServicer_to_server
 
 from gateway import Gateway
-from gateway.hosts.one_port import HTTP2Pipes
-from gateway.hosts.piped_calls import PipedCalls
-from gateway.hosts.uvicorn import UvicornHost
 from server import logs
 from server.certificates import Certificates
 from server.domain.passwords import Passwords
 from server.external import external_url, publish, withdraw
+from server.http_front import HTTPFront, one_port
 from server.identity.authorizer import Authorizer
 from server.identity.local_user import load_or_create_local_user, may_have_local_user
 from server.identity.requirements import read_requirements
@@ -33,8 +32,8 @@ from server.interceptors.authentication import AuthenticationInterceptor
 from server.interceptors.drain import DrainInterceptor
 from server.interceptors.errors import ErrorInterceptor
 from server.interceptors.undecodable import UndecodableInterceptor
-from server.listeners import bind, shown
-from server.native import listen, listen_on, native_server, private_socket
+from server.listeners import shown
+from server.native import listen, native_server
 from server.servicers.admin import AdminServicer
 from server.servicers.reflection import V1, V1ALPHA, add_reflection
 from server.servicers.system import SystemServicer
@@ -52,8 +51,8 @@ PUBLIC = (HEALTH, V1, V1ALPHA)
 
 # Between saying NOT_SERVING to those who watch and ending their streams, in seconds.
 _LAST_WORD = 0.05
-# For the replies of the last calls to reach their callers, in seconds.
-_LAST_REPLIES = 1.0
+
+OpenFront = Callable[[Settings, DataFolder, Certificates | None], AbstractContextManager[HTTPFront]]
 
 
 def run(loaded: Loaded) -> None:
@@ -68,10 +67,18 @@ def run(loaded: Loaded) -> None:
 
 
 async def _serve(loaded: Loaded) -> None:
+    await serve(loaded, one_port, _stop_on_signals())
+
+
+async def serve(loaded: Loaded, open_front: OpenFront, stopping: asyncio.Event) -> None:
+    """Serve until `stopping` is set and the running calls are done.
+
+    Raises:
+        SettingsError, StoreRefused, ConfigurationError: it cannot start; the message says what to do.
+    """
     settings, log = loaded.settings, structlog.get_logger()
     if loaded.ignored:
         log.warning("these settings mean nothing here and are ignored", settings=list(loaded.ignored))
-    stopping = _stop_on_signals()
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(DataFolder.open(settings.data))
         users = _system_users(settings, folder)
@@ -82,10 +89,8 @@ async def _serve(loaded: Loaded) -> None:
 
         pem = settings.tls.read()
         certificates = None if pem is None else Certificates(settings.tls, pem)
-        socket = bind(settings.http.address, "HTTP", "--http")
-        stack.callback(socket.close)
-        host, port = socket.getsockname()[:2]
-        url = external_url(settings, port)
+        front = stack.enter_context(open_front(settings, folder, certificates))
+        url = external_url(settings, front.address[1])
         instances = Instances(store, settings.external_domain, passwords)
 
         drain = DrainInterceptor((HEALTH, V1, V1ALPHA))
@@ -102,32 +107,19 @@ async def _serve(loaded: Loaded) -> None:
             json_unknown_fields=settings.json_.unknown_fields,
             receive_timeout=settings.http.receive_timeout.total_seconds(),
         )
-        timeout = settings.http.receive_timeout
-        native = native_server(settings.grpc, [*chain, UndecodableInterceptor()], handshake_timeout=timeout)
-        piped = native_server(
-            settings.grpc, [PipedCalls(gateway), *chain, UndecodableInterceptor()], handshake_timeout=timeout
+        native = native_server(
+            settings.grpc, [*chain, UndecodableInterceptor()], handshake_timeout=settings.http.receive_timeout
         )
-        checks = await _add_servicers(instances, native, piped, gateway)
+        servers = front.carry(gateway, chain)
+        checks = await _add_servicers(instances, native, *servers, gateway)
 
-        http2 = stack.enter_context(private_socket(folder.path))
-        pipes = HTTP2Pipes(http2)
-        web = UvicornHost(
-            gateway,
-            socket,
-            tls=None if certificates is None else certificates.context,
-            http2=pipes,
-            max_header_bytes=settings.http.max_header_bytes,
-            header_timeout=timeout.total_seconds(),
-        )
         grpc_port = listen(native, settings.grpc.address, None if certificates is None else certificates.for_grpc())
-        listen_on(piped, http2)
         await native.start()
-        await piped.start()
-        await web.start()
+        await front.start()
         if certificates is not None:
-            stack.enter_context(certificates.watched(web.replace_tls))
+            stack.enter_context(certificates.watched(front.replace_tls))
         grpc_address = shown(split_address(settings.grpc.address)[0], grpc_port)
-        http_address = shown(host, port)
+        http_address = shown(*front.address)
         publish(folder, url, grpc_address, http_address)
         stack.callback(withdraw, folder)
         log.info("serving", external_url=url, data=str(folder.path), users=sorted(users))
@@ -139,8 +131,7 @@ async def _serve(loaded: Loaded) -> None:
         await asyncio.sleep(_LAST_WORD)
         drain.drain()
         grace = settings.shutdown_grace.total_seconds()
-        await asyncio.gather(native.stop(grace), piped.stop(grace), web.stop(grace))
-        await pipes.stop(_LAST_REPLIES)
+        await asyncio.gather(native.stop(grace), front.stop(grace))
     log.info("stopped")
 
 
