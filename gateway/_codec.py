@@ -2,11 +2,11 @@
 
 from typing import Literal, Protocol, TypeAlias
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from gateway._json import dump_json, merge_json, parse_json, to_json
+from gateway._json import merge_json, parse_json
+from gateway._json_writer import field_to_json, to_json
 from gateway._status import invalid
 
 UnknownFields: TypeAlias = Literal["refuse", "ignore"]
@@ -74,11 +74,8 @@ class JSONCodec:
         return to_json(message)
 
     def encode_field(self, message: Message, field: FieldDescriptor) -> bytes:
-        """Give the JSON of one field, its default where it is not set."""
-        if field.message_type is not None and not field.is_repeated:
-            return to_json(getattr(message, field.name))
-        values = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
-        return dump_json(values[field.json_name])
+        """Give the JSON of one field, its default (null for a well-known type) where it is not set."""
+        return field_to_json(message, field)
 
 
 def every_codec(unknown_fields: UnknownFields) -> tuple[Codec, ...]:

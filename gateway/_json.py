@@ -1,9 +1,9 @@
-"""Proto3 JSON, strictly: https://protobuf.dev/programming-guides/json/.
+"""Reading proto3 JSON, strictly: https://protobuf.dev/programming-guides/json/.
 
-Writing and the well-known types are google.protobuf.json_format's. Reading is not: json_format takes an array for an
-empty object, `1_000` for a number, stray characters in base64 and a field in both spellings at once, fails with
-SystemError on some keys, and does not tell the path of what it refuses. Here each field is named by its JSON path,
-and input of any kind ends in a message or in a refusal.
+The well-known types are google.protobuf.json_format's. The rest is not: json_format takes an array for an empty object,
+`1_000` for a number, stray characters in base64 and a field in both spellings at once, fails with SystemError on some
+keys, and does not tell the path of what it refuses. Here each field is named by its JSON path, and input of any
+kind ends in a message or in a refusal.
 """
 
 import json
@@ -68,20 +68,6 @@ def merge_json(value: object, message: Message, *, ignore_unknown: bool) -> None
         Refused: INVALID_ARGUMENT, naming the first field that does not fit.
     """
     _read_object(value, message, _At("", 0, ignore_unknown=ignore_unknown))
-
-
-def to_json(message: Message) -> bytes:
-    """Write a message: lowerCamelCase, 64-bit integers as strings, unpopulated fields left out.
-
-    Raises:
-        TypeError: an Any of a type that the descriptor pool does not know.
-    """
-    return dump_json(json_format.MessageToDict(message))
-
-
-def dump_json(value: object) -> bytes:
-    """Write a JSON value, compact, as UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def type_of(message: Message) -> Descriptor:
