@@ -345,6 +345,8 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             reply = Reply(415, [(b"content-length", b"0"), accept_post, *headers])
         else:
             reply = self._json.refusal(http_status, code, message, b"", own + headers)
+            if self._is_rpc(_paths(scope)[0]):
+                reply = Reply(reply.status, [_NOT_CONNECT.get(each, each) for each in reply.headers], reply.body)
         await send_reply(send, reply, head_only=scope["method"] == "HEAD")
 
     async def _other_scope(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -399,6 +401,10 @@ def _is_readable(method: MethodDescriptor) -> bool:
     level = method.GetOptions().idempotency_level
     one_each_way = not method.client_streaming and not method.server_streaming
     return one_each_way and level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
+
+
+# A client of Connect takes a reply of exactly `application/json` for an error in Connect's form, whatever it had sent.
+_NOT_CONNECT: Final = {(b"content-type", b"application/json"): (b"content-type", b"application/json; charset=utf-8")}
 
 
 def _reads_no_json(head: Mapping[bytes, bytes]) -> bool:

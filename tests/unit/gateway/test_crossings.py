@@ -211,9 +211,19 @@ async def test_method_not_allowed_carries_no_status_in_grpc_web(gateway: Gateway
 )
 async def test_other_media_type_is_415(gateway: Gateway, servicer: EchoServicer, content_type: str) -> None:
     response = await request(gateway, "POST", RPC, b"{}", content_type=content_type)
-    assert (response.status, response.json()["code"]) == (415, 3)
+    assert (response.status, json.loads(response.body)["code"]) == (415, 3)
     assert "application/json" in (response.header("accept-post") or "")
     assert servicer.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"), [(RPC, "application/json; charset=utf-8"), ("/v1/echo", "application/json")]
+)
+async def test_415_of_an_rpc_path_is_not_taken_for_an_error_of_connect(
+    gateway: Gateway, path: str, content_type: str
+) -> None:
+    response = await request(gateway, "POST", path, b"x", content_type="image/jpeg")
+    assert (response.status, response.header("content-type")) == (415, content_type)
 
 
 @pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto", "application/grpc-web+xml"])
