@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 $(VENV)/python:
 	@test -n "$(PYTHON)" || { echo "instanced needs Python 3.11 or newer, and none is on the PATH; name one with make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -50,6 +50,10 @@ lint: $(VENV)/setup-dev ## ruff, mypy, buf lint and buf breaking
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/python proto/compile.py --check
+
+.PHONY: conformance
+conformance: $(VENV)/setup-dev ## run the conformance tests of connectrpc.com on every protocol; needs Go
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 .PHONY: proto
 proto: $(VENV)/setup-dev ## write generated/ anew from proto/

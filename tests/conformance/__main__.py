@@ -1,0 +1,202 @@
+"""`make conformance`: what the runner of connectrpc.com/conformance finds, per protocol and HTTP version.
+
+A set-up is a configuration of the runner, NAME.yaml, with up to two files of patterns beside it: the cases that are
+known to fail (NAME.known-failing.txt) and those that are run apart from the others (NAME.apart.txt). The runner says
+itself how many cases a configuration makes; fewer than are written down here fail the run.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests import tools
+
+HERE: Final = Path(__file__).resolve().parent
+ROOT: Final = HERE.parents[1]
+STUBS: Final = ROOT / "build/conformance"
+RUNNER: Final = HERE / "runner"
+MODULE: Final = "connectrpc.com/conformance"
+
+# Of both the servers and the calls that run at a time; many more, and calls with a deadline wait for a processor.
+SERVERS: Final = 2
+CALLS: Final = 4
+# Some calls never end on grpc.aio; those that are run apart are cut after so many seconds.
+APART_SECONDS: Final = 5
+WITHIN: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """What is served by what, `cases` the number of cases that the configuration made when it was written."""
+
+    name: str
+    host: str
+    cases: int
+    served_by: Mapping[str, str]
+
+    def file(self, ending: str) -> Path:
+        """Return one of the set-up's files."""
+        return HERE / f"{self.name}.{ending}"
+
+
+SET_UPS: Final = (SetUp("default", "uvicorn", 2272, {"HTTP/1.1": "the gateway on uvicorn", "HTTP/2": "grpc.aio"}),)
+
+Group = tuple[str, str]
+HTTP: Final = {"1": "HTTP/1.1", "2": "HTTP/2"}
+PROTOCOLS: Final = {"CONNECT": "Connect", "GRPC": "gRPC", "GRPC_WEB": "gRPC-Web"}
+
+COMPUTED: Final = re.compile(r"Computed (\d+) test case permutation")
+RUNNING: Final = re.compile(r"Running (\d+) tests with \S+ for server config \S+ \{HTTP_VERSION_(\d), PROTOCOL_(\w+), ")
+FAILED: Final = re.compile(r"FAILED: (\S.*?)(?::| was expected to fail but did not)$")
+KNOWN: Final = re.compile(r"INFO: (\S.*?) failed \(as expected\):$")
+RESULT: Final = re.compile(r"(\d+) passed, (\d+) failed$")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the runs of one set-up have said so far, `passed` by their own count."""
+
+    computed: int = 0
+    passed: int = 0
+    ran: Counter[Group] = field(default_factory=Counter)
+    failed: Counter[Group] = field(default_factory=Counter)
+    known: Counter[Group] = field(default_factory=Counter)
+
+    def read(self, output: str) -> None:
+        """Add what one run has printed."""
+        for line in output.splitlines():
+            if match := COMPUTED.match(line):
+                self.computed = int(match[1])
+            elif match := RUNNING.match(line):
+                self.ran[PROTOCOLS[match[3]], HTTP[match[2]]] += int(match[1])
+            elif match := FAILED.match(line):
+                self.failed[group_of(match[1])] += 1
+            elif match := KNOWN.match(line):
+                self.known[group_of(match[1])] += 1
+            elif match := RESULT.match(line):
+                self.passed += int(match[1])
+
+    def problem(self, at_least: int, *, whole: bool) -> str | None:
+        """Say what is wrong, None if nothing is; `whole` where all cases had to run."""
+        ran, failed = self.ran.total(), self.failed.total()
+        if self.computed < at_least:
+            return f"the runner computed {self.computed} cases, fewer than the {at_least} that are written down"
+        if whole and ran != self.computed:
+            return f"{ran} of {self.computed} cases were run"
+        if self.passed + failed + self.known.total() != ran:
+            return f"not every case of {ran} came to an end"
+        return f"{failed} cases failed" if failed else None
+
+
+def group_of(case: str) -> Group:
+    """Return the protocol and the HTTP version of a case; suites of one protocol alone begin with its name."""
+    version = re.search(r"/HTTPVersion:(\d)/", case)
+    protocol = re.search(r"/Protocol:PROTOCOL_(\w+)/", case)
+    if version is None:
+        raise ValueError(f"{case} names no version of HTTP")
+    name = PROTOCOLS[protocol[1]] if protocol is not None else case.split(" ", 1)[0]
+    if name not in PROTOCOLS.values():
+        raise ValueError(f"{case} names no protocol")
+    return name, HTTP[version[1]]
+
+
+def without_known(output: str) -> str:
+    """Leave out what the runner says of failures that are known."""
+    return re.sub(r"^INFO: .*\n(?:[\t ].*\n|\n)*", "", output, flags=re.MULTILINE)
+
+
+def runner() -> Path:
+    """Return the runner, built from the module that go.mod pins unless it is there."""
+    return tools.go_program(RUNNER, f"{MODULE}/cmd/connectconformance", RUNNER / "bin/connectconformance")
+
+
+def compile_stubs() -> None:
+    """Write Python stubs of the runner's own .proto files, which come with the module's source."""
+    downloaded = tools.run_json(["go", "-C", RUNNER, "mod", "download", "-json", MODULE], within=300)
+    proto = Path(downloaded["Dir"]) / "proto"
+    STUBS.mkdir(parents=True, exist_ok=True)
+    well_known = Path(str(resources.files("grpc_tools"))) / "_proto"
+    options = (f"-I{proto}", f"-I{well_known}", f"--python_out={STUBS}", f"--grpc_python_out={STUBS}")
+    sources = sorted(proto.glob("connectrpc/conformance/v1/*.proto"))
+    tools.run([sys.executable, "-m", "grpc_tools.protoc", *options, *sources])
+
+
+def commands(set_up: SetUp, program: Path, patterns: Sequence[str]) -> Iterator[list[str]]:
+    """Give the runs of a set-up: all cases but those that are run apart, then these; or those that match alone."""
+    server = [sys.executable, "-m", "tests.conformance.server", set_up.host]
+    options = ["-v", "--mode", "server", "--conf", str(set_up.file("yaml"))]
+    options += ["--max-servers", str(SERVERS), "--parallel", str(CALLS)]
+    if set_up.file("known-failing.txt").exists():
+        options += ["--known-failing", f"@{set_up.file('known-failing.txt')}"]
+    apart = f"@{set_up.file('apart.txt')}" if set_up.file("apart.txt").exists() else None
+    selected = [option for pattern in patterns for option in ("--run", pattern)]
+    skipped = [] if apart is None else ["--skip", apart]
+    yield [str(program), *options, *selected, *skipped, "--", *server]
+    if apart is not None and not patterns:
+        yield [str(program), *options, "--run", apart, "--", *server, "--cut-after", str(APART_SECONDS)]
+
+
+def run(set_up: SetUp, program: Path, patterns: Sequence[str]) -> bool:
+    """Run one set-up and say what came of it; False where not all is well."""
+    started = time.monotonic()
+    outcome = Outcome()
+    environment = {**os.environ, "PYTHONPATH": str(STUBS), "GRPC_VERBOSITY": "NONE"}
+    well = True
+    for command in commands(set_up, program, patterns):
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=WITHIN,
+            check=False,
+        )
+        outcome.read(done.stdout)
+        if done.returncode:
+            well = False
+            print(without_known(done.stdout))
+    print(f"{set_up.name}: {outcome.ran.total()} of {outcome.computed} cases in {time.monotonic() - started:.0f} s")
+    for group, ran in sorted(outcome.ran.items()):
+        failed, known = outcome.failed[group], outcome.known[group]
+        protocol, http = group
+        print(
+            f"  {protocol} over {http} by {set_up.served_by[http]}: {ran - failed - known} passed, {failed} failed"
+            f"{f', {known} failed as is known' if known else ''}, of {ran}"
+        )
+    if problem := outcome.problem(set_up.cases, whole=not patterns):
+        print(f"{set_up.name}: {problem}", file=sys.stderr)
+    return well and problem is None
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="make conformance", description=__doc__)
+    parser.add_argument("--set-up", choices=[each.name for each in SET_UPS], help="one instead of all")
+    parser.add_argument("patterns", nargs="*", help="run the cases that match one of these alone")
+    arguments = parser.parse_args()
+    try:
+        program = runner()
+        compile_stubs()
+    except (pytest.fail.Exception, pytest.skip.Exception) as missing:
+        sys.exit(str(missing))
+    chosen = [each for each in SET_UPS if arguments.set_up in (None, each.name)]
+    well = [run(each, program, arguments.patterns) for each in chosen]
+    return 0 if all(well) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
