@@ -21,7 +21,7 @@ def read_enveloped(exchange: Exchange, body: bytes, codec: Codec, encoding: byte
     flags, payload = read_one(body, limit)
     if flags & COMPRESSED:
         payload = decompress(payload, encoding, limit)
-    return read_message(exchange, payload, codec)
+    return payload if codec.native and not exchange.captures else read_message(exchange, payload, codec)
 
 
 class EnvelopedStream:

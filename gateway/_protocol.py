@@ -192,14 +192,14 @@ def media_types(prefix: str, codec: Codec) -> tuple[str, ...]:
 
 
 def read_target(exchange: Exchange) -> Message | None:
-    """Give the message of a request that has no body, from path and query; None where it takes a body.
+    """Give the message of an `unframed` request, from path and query; None where its rule takes a body.
 
     Raises:
         Refused: INVALID_ARGUMENT, naming the first field that does not fit.
     """
     route = exchange.route
     request_class = route.method.request_class
-    if not exchange.unframed or route.body is not None or request_class is None:
+    if route.body is not None or request_class is None:
         return None
     message = request_class()
     route.read_target(message, exchange.captures, exchange.query, ignore_unknown=False)

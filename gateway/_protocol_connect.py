@@ -23,7 +23,7 @@ from gateway._compression import GZIP, IDENTITY, accepts_gzip, check_encoding, d
 from gateway._envelope import COMPRESSED, PREFIX_LENGTH, pack
 from gateway._enveloped import EnvelopedStream, read_enveloped
 from gateway._metadata import encode_binary, reply_headers, wire_pairs
-from gateway._protocol import End, Exchange, read_message, read_target, write_message
+from gateway._protocol import End, Exchange, read_message, read_target, to_bytes, write_message
 from gateway._status import DETAILS_KEY, HTTP_STATUS, details_of, invalid, refused
 from gateway._timeout import parse_timeout_ms
 from gateway._types import Handler, Header, Headers, Metadata, Reply
@@ -62,6 +62,7 @@ class ConnectUnary:
     def __init__(self, codec: Codec, codecs: Sequence[Codec], *, get: bool = False) -> None:
         self.media_types: tuple[str, ...] = (_UNARY_TYPE + codec.name,)
         self._codec = codec
+        self._native = codec.native
         self._get = get
         self._accept_post = _accept_post(_STREAM_TYPE, codecs)
         self._common: Headers = [(b"accept-encoding", GZIP), _NO_STORE]
@@ -91,8 +92,7 @@ class ConnectUnary:
         """See `CallProtocol.read_unary`."""
         if self._get:
             return self._read_query(exchange, body)
-        message = read_target(exchange)
-        if message is not None:
+        if exchange.unframed and (message := read_target(exchange)) is not None:
             return message
         return self._read(exchange, body, exchange.head.get(b"content-encoding", IDENTITY).lower())
 
@@ -126,7 +126,7 @@ class ConnectUnary:
 
     def encode(self, exchange: Exchange, handler: Handler, response: Any) -> bytes:  # noqa: ANN401 - any message
         """See `CallProtocol.encode`."""
-        return write_message(exchange, handler, response, self._codec)
+        return to_bytes(response, handler) if self._native else write_message(exchange, handler, response, self._codec)
 
     def unary_reply(self, exchange: Exchange, message: bytes | None, end: End, *, compress: bool) -> Reply:
         """See `CallProtocol.unary_reply`."""
@@ -191,6 +191,7 @@ class ConnectStream:
     def __init__(self, codec: Codec, codecs: Sequence[Codec]) -> None:
         self.media_types: tuple[str, ...] = (_STREAM_TYPE + codec.name,)
         self._codec = codec
+        self._native = codec.native
         self._accept_post = _accept_post(_UNARY_TYPE, codecs)
 
     def timeout(self, head: Mapping[bytes, bytes]) -> float | None:
@@ -212,8 +213,7 @@ class ConnectStream:
 
     def read_unary(self, exchange: Exchange, body: bytes) -> bytes | Message:
         """See `CallProtocol.read_unary`."""
-        message = read_target(exchange)
-        if message is not None:
+        if exchange.unframed and (message := read_target(exchange)) is not None:
             return message
         return read_enveloped(exchange, body, self._codec, exchange.head.get(b"connect-content-encoding", IDENTITY))
 
@@ -223,7 +223,7 @@ class ConnectStream:
 
     def encode(self, exchange: Exchange, handler: Handler, response: Any) -> bytes:  # noqa: ANN401 - any message
         """See `CallProtocol.encode`."""
-        return write_message(exchange, handler, response, self._codec)
+        return to_bytes(response, handler) if self._native else write_message(exchange, handler, response, self._codec)
 
     def unary_reply(self, exchange: Exchange, message: bytes | None, end: End, *, compress: bool) -> Reply:
         """See `CallProtocol.unary_reply`."""

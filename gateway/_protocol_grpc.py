@@ -17,7 +17,7 @@ from gateway._envelope import COMPRESSED, PREFIX_LENGTH, pack
 from gateway._enveloped import EnvelopedStream, read_enveloped
 from gateway._grpc_trailers import grpc_trailers
 from gateway._metadata import reply_headers
-from gateway._protocol import End, Exchange, media_types, read_target, write_message
+from gateway._protocol import End, Exchange, media_types, read_target, to_bytes, write_message
 from gateway._timeout import parse_timeout
 from gateway._types import Handler, Header, Headers, Metadata, Reply
 
@@ -35,6 +35,7 @@ class GRPC:
     def __init__(self, codec: Codec) -> None:
         self.media_types: tuple[str, ...] = media_types("application/grpc", codec)
         self._codec = codec
+        self._native = codec.native
 
     def timeout(self, head: Mapping[bytes, bytes]) -> float | None:
         """See `CallProtocol.timeout`."""
@@ -53,8 +54,7 @@ class GRPC:
 
     def read_unary(self, exchange: Exchange, body: bytes) -> bytes | Message:
         """See `CallProtocol.read_unary`."""
-        message = read_target(exchange)
-        if message is not None:
+        if exchange.unframed and (message := read_target(exchange)) is not None:
             return message
         return read_enveloped(exchange, body, self._codec, exchange.head.get(b"grpc-encoding", IDENTITY))
 
@@ -64,7 +64,7 @@ class GRPC:
 
     def encode(self, exchange: Exchange, handler: Handler, response: Any) -> bytes:  # noqa: ANN401 - any message
         """See `CallProtocol.encode`."""
-        return write_message(exchange, handler, response, self._codec)
+        return to_bytes(response, handler) if self._native else write_message(exchange, handler, response, self._codec)
 
     def unary_reply(self, exchange: Exchange, message: bytes | None, end: End, *, compress: bool) -> Reply:
         """See `CallProtocol.unary_reply`."""

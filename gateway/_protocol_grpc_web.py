@@ -18,7 +18,7 @@ from gateway._envelope import COMPRESSED, PREFIX_LENGTH, TRAILERS, pack
 from gateway._enveloped import EnvelopedStream, read_enveloped
 from gateway._grpc_trailers import SUCCESS, grpc_trailers
 from gateway._metadata import reply_headers
-from gateway._protocol import End, Exchange, media_types, read_target, write_message
+from gateway._protocol import End, Exchange, media_types, read_target, to_bytes, write_message
 from gateway._timeout import parse_timeout
 from gateway._types import Handler, Header, Headers, Metadata, Reply
 
@@ -38,6 +38,7 @@ class GRPCWeb:
         self.media_types: tuple[str, ...] = media_types(f"application/{self.name}", codec)
         self._text = text
         self._codec = codec
+        self._native = codec.native
 
     def timeout(self, head: Mapping[bytes, bytes]) -> float | None:
         """See `CallProtocol.timeout`."""
@@ -57,8 +58,7 @@ class GRPCWeb:
 
     def read_unary(self, exchange: Exchange, body: bytes) -> bytes | Message:
         """See `CallProtocol.read_unary`."""
-        message = read_target(exchange)
-        if message is not None:
+        if exchange.unframed and (message := read_target(exchange)) is not None:
             return message
         if self._text:
             body = base64_stream.decode(body)
@@ -71,7 +71,7 @@ class GRPCWeb:
 
     def encode(self, exchange: Exchange, handler: Handler, response: Any) -> bytes:  # noqa: ANN401 - any message
         """See `CallProtocol.encode`."""
-        return write_message(exchange, handler, response, self._codec)
+        return to_bytes(response, handler) if self._native else write_message(exchange, handler, response, self._codec)
 
     def unary_reply(self, exchange: Exchange, message: bytes | None, end: End, *, compress: bool) -> Reply:
         """See `CallProtocol.unary_reply`."""
