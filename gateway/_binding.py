@@ -175,8 +175,10 @@ def parse_query(query: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _text(encoded: bytes) -> str:
+    if b"%" in encoded or b"+" in encoded:
+        encoded = unquote_to_bytes(encoded.replace(b"+", b" "))
     try:
-        return unquote_to_bytes(encoded.replace(b"+", b" ")).decode("utf-8")
+        return encoded.decode("utf-8")
     except UnicodeDecodeError:
         raise invalid("the query string is not percent-encoded UTF-8") from None
 

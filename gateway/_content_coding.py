@@ -31,6 +31,9 @@ _GZIP_WINDOW: Final = 31  # zlib's largest window, plus 16 for the gzip header
 _GZIP_LEVEL: Final = 6
 _BROTLI_QUALITY: Final = 4  # about gzip's time, and smaller
 _ZSTD_LEVEL: Final = 3
+# Compressing happens in the event loop: long replies get the lowest level of each, so that other calls do not wait.
+_LONG: Final = 256 * 1024
+_LEVEL_OF_LONG: Final = 1
 # RFC 9659: a window of 8 MiB is the largest that a recipient has to take.
 _ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
 _MOST_MEMBERS: Final = 64
@@ -228,11 +231,12 @@ def is_compressible(content_type: bytes) -> bool:
 
 def packed(data: bytes, coding: bytes) -> bytes:
     """Compress a whole reply."""
+    long = len(data) > _LONG
     if coding == b"zstd":
-        return zstd.compress(data, _ZSTD_LEVEL)
+        return zstd.compress(data, _LEVEL_OF_LONG if long else _ZSTD_LEVEL)
     if coding == b"br":
-        return bytes(brotli.compress(data, quality=_BROTLI_QUALITY))
-    compressor = zlib.compressobj(level=_GZIP_LEVEL, wbits=_GZIP_WINDOW)
+        return bytes(brotli.compress(data, quality=_LEVEL_OF_LONG if long else _BROTLI_QUALITY))
+    compressor = zlib.compressobj(level=_LEVEL_OF_LONG if long else _GZIP_LEVEL, wbits=_GZIP_WINDOW)
     return compressor.compress(data) + compressor.flush()
 
 

@@ -83,7 +83,7 @@ def fields_by_json(descriptor: Descriptor) -> dict[str, FieldDescriptor]:
     return fields
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each field, and freezing takes most of its time
 class _At:
     """Where in the JSON a value stands."""
 
