@@ -1,8 +1,8 @@
 """From an HTTP method and a path to what was registered for them.
 
-A template with a verb that fits goes before all without; then a literal segment goes before `*`, `*` before `**`, decided
-at the earliest segment where two templates differ; then a target of the request's own method before one for any. Two
-templates of the same method and shape are a clash.
+A template with a verb that fits goes before all without; then a literal segment goes before `*`, `*` before `**`,
+decided at the earliest segment where two templates differ; then a target of the request's own method before one for
+any. Two templates of the same method and shape are a clash.
 """
 
 import re

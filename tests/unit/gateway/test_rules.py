@@ -10,6 +10,7 @@ import google
 import grpc
 import pytest
 from google.api import annotations_pb2
+from google.protobuf import json_format
 from google.protobuf.descriptor import MethodDescriptor
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from gateway._template import Template, Wildcard, parse_template
 from tests.unit.gateway.client import JSON, request
 from tests.unit.gateway.echo import EchoRequest, service_with_rules
 from tests.unit.gateway.test_json import violation
+from tests.unit.gateway.test_json_writer import Kinds
 
 # What googleapis-common-protos ships.
 
@@ -245,6 +247,45 @@ async def test_field_mask_in_a_query_takes_both_spellings(gateway: Any, text: st
 async def test_parameter_that_the_path_has_says_so(gateway: Any) -> None:
     found = violation(await request(gateway, "GET", "/v1/items/a?text=b"))
     assert found == ("text", "stands in the path or the body, and cannot be a query parameter")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (
+            "someTimestamp=2026-01-02T03:04:05Z&some_timestamp=1970-01-01T00:00:00Z",
+            {"someTimestamp": ["2026-01-02T03:04:05Z", "1970-01-01T00:00:00Z"]},
+        ),
+        ("some_duration=1s", {"someDuration": ["1s"]}),
+        ("someBool=true&someBool=false", {"someBool": [True, False]}),
+        ("some_bytes=AAE&some_bytes=", {"someBytes": ["AAE=", ""]}),
+        ("maybe_int32=0&maybe_string=", {"maybeInt32": 0, "maybeString": ""}),
+        ("aInt64Value=0&aBoolValue=false&aBytesValue=", {"aInt64Value": "0", "aBoolValue": False, "aBytesValue": ""}),
+        ("aDoubleValue=1.5&aUint32Value=3", {"aDoubleValue": 1.5, "aUint32Value": 3}),
+        ("alias=EINS&aliases=TWO&aliases=1&aliases=9", {"alias": "ONE", "aliases": ["TWO", "ONE", 9]}),
+        ("aSint64=-5&aFixed32=5&aSfixed64=-1", {"aSint64": "-5", "aFixed32": 5, "aSfixed64": "-1"}),
+        ("kinds.kinds.aFieldMask=a.b", {"kinds": {"kinds": {"aFieldMask": "a.b"}}}),
+    ],
+)
+def test_query_parameter_of_every_kind(query: str, expected: dict[str, Any]) -> None:
+    message = Kinds()
+    assign_query(message, query.encode(), frozenset(), ignore_unknown=False)
+    assert json_format.MessageToDict(message) == expected
+
+
+@pytest.mark.parametrize("name", ["a_value", "some_struct", "some_list_value", "a_list_value", "a_empty", "by_string"])
+def test_field_of_a_kind_without_a_text_is_refused_even_where_unknown_ones_are_ignored(name: str) -> None:
+    refusal = refusal_of(lambda: assign_query(Kinds(), f"{name}=1".encode(), frozenset(), ignore_unknown=True))
+    assert refusal is not None
+    assert refusal.status.details.startswith(f"{name}: a ")
+
+
+async def test_member_of_a_oneof_in_the_path_and_another_in_the_body_are_refused() -> None:
+    gateway = service_with_rules("S", {"put": "/x/{left}", "body": "*"}, package="gateway.oneof")
+    response = await request(gateway, "PUT", "/x/a", b'{"left":"b"}', content_type=JSON)
+    assert response.json()["request"] == {"left": "a"}
+    response = await request(gateway, "PUT", "/x/a", b'{"right":1}', content_type=JSON)
+    assert violation(response) == ("left", "must not stand beside right")
 
 
 leaves = st.sampled_from(
