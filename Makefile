@@ -33,8 +33,16 @@ $(VENV)/setup-dev: requirements/dev.txt $(VENV)/setup-test
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
+$(VENV)/setup-pyvoy: requirements/pyvoy.txt $(VENV)/setup
+	@echo "installing the host pyvoy ..." >&2
+	@$(PIP) --require-hashes -r requirements/pyvoy.txt
+	@touch $@
+
 .PHONY: setup
 setup: $(VENV)/setup ## set up .venv with the server and its locked dependencies
+
+.PHONY: pyvoy
+pyvoy: $(VENV)/setup-pyvoy ## add the fast host, for instanced serve --host pyvoy
 
 .PHONY: run
 run: $(VENV)/setup ## serve gRPC on 127.0.0.1:50051, gRPC-Web and JSON on 127.0.0.1:8080
@@ -61,7 +69,7 @@ proto: $(VENV)/setup-dev ## write generated/ anew from proto/
 
 .PHONY: lock
 lock: $(VENV)/setup-dev ## pin the newest versions that pyproject.toml allows, with hashes
-	@for extras in "run build" "test build test" "dev build test dev"; do set -- $$extras; out=requirements/$$1.txt; shift; \
+	@for extras in "run build" "pyvoy build pyvoy" "test build test" "dev build test dev"; do set -- $$extras; out=requirements/$$1.txt; shift; \
 		$(BIN)/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
 			--no-emit-index-url --no-header --no-annotate $$(printf -- '--extra %s ' $$@) --output-file $$out || exit 1; done
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -53,14 +54,22 @@ def serve(
     http: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="gRPC-Web and JSON.", show_default="127.0.0.1:8080")
     ] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="uvicorn|pyvoy", help="What carries the HTTP port.", show_default="uvicorn")
+    ] = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; prints a line for each listener once it takes calls."""
-    loaded = _load(config, data, grpc, http)
+    flags = _flags(data, grpc, http, host)
+    loaded = _load(config, flags)
     # grpc core logs lines of its own, which are neither of our form nor news: what fails there fails here as well.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from server.application import run  # noqa: PLC0415 - the other commands need none of it
-
     try:
+        if loaded.settings.host == "pyvoy":
+            from server.envoy import serve_in_envoy  # noqa: PLC0415 - the default needs none of it
+
+            serve_in_envoy(loaded.settings, config, flags)
+        from server.application import run  # noqa: PLC0415 - the other commands need none of it
+
         run(loaded)
     except REFUSALS as error:
         _refuse(error)
@@ -84,7 +93,7 @@ def token(  # noqa: PLR0917 - typer reads the options off the parameters
 
     if (user is None) != (key is None):
         _refuse(SettingsError("--user and --key go together: a configured user's name, and its private key"))
-    settings = _load(config, data).settings
+    settings = _load(config, _flags(data)).settings
     try:
         if audience is None:
             # A server that is not running listens, once it is started, where its settings say.
@@ -105,7 +114,7 @@ def rebuild(data: Data = None, config: Config = None) -> None:
     from server.store.folder import DataFolder  # noqa: PLC0415
     from server.store.sqlite import rebuild as rebuild_projections  # noqa: PLC0415
 
-    settings = _load(config, data).settings
+    settings = _load(config, _flags(data)).settings
     console = Console(stderr=True)
     columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeRemainingColumn())
     try:
@@ -122,14 +131,22 @@ def rebuild(data: Data = None, config: Config = None) -> None:
     typer.echo(f"the projections are built anew from {events} events", err=True)
 
 
-def _load(config: Path | None, data: Path | None, grpc: str | None = None, http: str | None = None) -> Loaded:
+def _flags(
+    data: Path | None, grpc: str | None = None, http: str | None = None, host: str | None = None
+) -> dict[str, object]:
     flags: dict[str, object] = {}
     if data is not None:
-        flags["data"] = data
+        flags["data"] = str(data)
     if grpc is not None:
         flags["grpc"] = {"address": grpc}
     if http is not None:
         flags["http"] = {"address": http}
+    if host is not None:
+        flags["host"] = host
+    return flags
+
+
+def _load(config: Path | None, flags: Mapping[str, object]) -> Loaded:
     try:
         return load(config, flags)
     except SettingsError as error:

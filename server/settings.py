@@ -253,6 +253,8 @@ class Settings(BaseSettings):
     )
 
     data: Path = Path("data")
+    # What carries the HTTP port: uvicorn with grpc.aio, or Envoy by pyvoy, which is faster and has to be installed.
+    host: Literal["uvicorn", "pyvoy"] = "uvicorn"
     grpc: GRPC = GRPC()
     http: HTTP = HTTP()
     json_: JSON = JSON()

@@ -51,4 +51,11 @@ def test_only_the_stores_own_folder_knows_sqlite() -> None:
 
 def test_only_the_composition_root_and_the_command_line_load_settings() -> None:
     readers = {path for path, name in imports("server") if name in {"server.settings.load", "server.settings.Settings"}}
-    assert readers == {"server/application.py", "server/cli.py", "server/external.py", "server/http_front.py"}
+    assert readers == {
+        "server/application.py",
+        "server/cli.py",
+        "server/envoy.py",
+        "server/external.py",
+        "server/http_front.py",
+        "server/inside_envoy.py",
+    }

@@ -1,0 +1,119 @@
+"""The fast host: how `instanced serve --host pyvoy` becomes Envoy, and what serves inside it."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import grpc
+
+from gateway import Gateway
+from gateway.hosts.pyvoy import Certificate, HostUnavailable, Limits, PyvoyHost, become_envoy, check_available
+from server.certificates import Certificates
+from server.http_front import HTTPFront
+from server.listeners import bind, shown, tls_context
+from server.settings import Pem, Settings, SettingsError
+from server.store.folder import DataFolder
+
+_APPLICATION = "server.inside_envoy:host"
+
+
+def serve_in_envoy(settings: Settings, config: Path | None, flags: Mapping[str, object]) -> NoReturn:
+    """Replace this process by Envoy, in which `server.inside_envoy` reads the same settings and serves.
+
+    What can be refused is refused here, before Envoy starts; the data folder is let go of, and taken again inside.
+
+    Raises:
+        SettingsError, StoreRefused: it cannot start; the message says what to do.
+    """
+    try:
+        check_available()
+    except HostUnavailable as error:
+        raise SettingsError(
+            f"the host pyvoy cannot be used: {error}; pip install 'instanced[pyvoy]' (Linux with glibc 2.31 or newer, "
+            "or macOS on arm64), or serve with --host uvicorn"
+        ) from error
+    pem = settings.tls.read()
+    if pem is not None:
+        tls_context(pem)
+    with DataFolder.open(settings.data) as folder:
+        private = folder.path
+    reserved = _reserve(settings.http.address)
+    host, port = reserved.getsockname()[:2]
+    try:
+        become_envoy(
+            _APPLICATION,
+            (host, port),
+            Limits(
+                max_header_bytes=settings.http.max_header_bytes,
+                header_timeout=settings.http.receive_timeout.total_seconds(),
+                ping_every=settings.grpc.keepalive_time.total_seconds(),
+                ping_timeout=settings.grpc.keepalive_timeout.total_seconds(),
+            ),
+            private,
+            tls=None if pem is None else _certificate(pem),
+            handed_over={
+                "config": None if config is None else str(config),
+                "flags": {**flags, "http": {"address": shown(host, port)}},
+                "reserved": reserved.fileno(),
+            },
+        )
+    except OSError as error:
+        raise SettingsError(f"the host pyvoy cannot be used: {error}") from error
+
+
+@contextmanager
+def inside_envoy(
+    host: PyvoyHost, _settings: Settings, folder: DataFolder, certificates: Certificates | None
+) -> Iterator[HTTPFront]:
+    """Serve by the Envoy that this process is."""
+    for path in folder.path.glob("envoy-*"):
+        # Of a server that was killed: this one holds the folder.
+        if not path.name.startswith(f"envoy-{os.getpid()}"):
+            path.unlink(missing_ok=True)
+    yield _Envoy(host, certificates)
+
+
+class _Envoy:
+    def __init__(self, host: PyvoyHost, certificates: Certificates | None) -> None:
+        self._host = host
+        self._certificates = certificates
+        self._gateway: Gateway
+        self.address = host.address
+
+    def carry(self, gateway: Gateway, _chain: Sequence[grpc.aio.ServerInterceptor]) -> Sequence[grpc.aio.Server]:
+        self._gateway = gateway
+        return ()
+
+    async def start(self) -> None:
+        await self._host.start(self._gateway)
+        os.close(self._host.handed_over["reserved"])
+
+    async def stop(self, grace: float) -> None:
+        await self._host.stop(grace)
+
+    def replace_tls(self, _tls: ssl.SSLContext) -> None:
+        assert self._certificates is not None  # noqa: S101 - it is they who call
+        self._host.replace_tls(_certificate(self._certificates.pem))
+
+
+def _certificate(pem: Pem) -> Certificate:
+    return Certificate(pem.certificate, pem.key, pem.client_ca)
+
+
+def _reserve(address: str) -> socket.socket:
+    """Return a socket that keeps a free port from being given to others until Envoy listens on it.
+
+    Raises:
+        SettingsError: the port is in use, or the address is not this machine's.
+    """
+    with bind(address, "HTTP", "--http") as listener:
+        family, name = listener.family, listener.getsockname()
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(name)
+    reserved.set_inheritable(True)
+    return reserved

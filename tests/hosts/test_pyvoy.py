@@ -1,0 +1,198 @@
+"""The fast host: the server inside Envoy behaves to its user as the default does."""
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import requests
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.servers import INSTANCED, Server, start
+from tests.tools import unavailable
+
+HOST = ("--host", "pyvoy")
+
+Starting = Callable[..., Server]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    if importlib.util.find_spec("pyvoy") is None:
+        unavailable("pyvoy is not installed; make pyvoy installs it")
+
+
+@pytest.fixture(scope="module")
+def server(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = start(tmp_path_factory.mktemp("pyvoy") / "data", *HOST)
+    yield running
+    assert running.stop() == 0
+
+
+def refusal(*arguments: str) -> str:
+    done = subprocess.run(
+        [INSTANCED, "serve", *HOST, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_json_and_a_reply_over_either_version_of_http(server: Server) -> None:
+    instance = server.add("Over Envoy")
+    assert instance.isdecimal()
+
+
+@pytest.mark.parametrize("listener", ["grpc", "http"])
+def test_grpc_is_spoken_on_both_ports(server: Server, listener: str) -> None:
+    with grpc.insecure_channel(getattr(server, listener)) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        reply = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_the_process_that_was_started_is_the_one_that_serves(server: Server) -> None:
+    written = json.loads((server.data / "server.json").read_text())
+    assert written == {
+        "pid": server.process.pid,
+        "external_url": f"http://localhost:{server.http.rpartition(':')[2]}",
+        "grpc": server.grpc,
+        "http": server.http,
+    }
+
+
+def test_the_log_says_how_to_get_a_token_with_the_command_that_was_called(server: Server) -> None:
+    said = next(
+        line
+        for line in server.lines(
+            "no system user is configured, so there is one of the server's own; this prints a token of it"
+        )
+    )
+    assert str(said["command"]).startswith(str(INSTANCED))
+
+
+def test_the_peer_is_who_connected_whatever_a_header_says(server: Server) -> None:
+    headers = {"x-forwarded-for": "203.0.113.7", "x-request-id": "mine"}
+    requests.get(f"{server.url}/system/v1/healthz", headers=headers, timeout=10)
+    assert str(server.lines()[-1]["peer"]).startswith("ipv4:127.0.0.1:")
+
+
+def test_what_envoy_is_commanded_by_is_reached_by_this_user_alone(server: Server) -> None:
+    (admin,) = server.data.glob("envoy-*.sock")
+    assert admin.stat().st_mode & 0o777 == 0o600
+    assert server.data.stat().st_mode & 0o777 == 0o700
+    assert len(listening_ports(server.process.pid)) == 2
+
+
+def listening_ports(pid: int) -> set[int]:
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
+        except OSError:
+            continue
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == "0A" and columns[9] in inodes:
+                ports.add(int(columns[1].rpartition(":")[2], 16))
+    return ports
+
+
+def test_a_second_server_on_the_folder_is_refused(server: Server) -> None:
+    said = refusal("--data", str(server.data), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    assert f"in use by process {server.process.pid}" in said
+    assert server.add("Still there")
+
+
+def test_a_second_server_on_the_port_is_refused(server: Server, tmp_path: Path) -> None:
+    said = refusal("--data", str(tmp_path / "other"), "--grpc", "127.0.0.1:0", "--http", server.http)
+    assert said == (
+        f"instanced: cannot listen for HTTP on {server.http}: Address already in use; "
+        "choose another with --http HOST:PORT\n"
+    )
+
+
+def test_a_grpc_port_in_use_is_refused_from_inside(server: Server, tmp_path: Path) -> None:
+    said = refusal("--data", str(tmp_path / "other"), "--grpc", server.grpc, "--http", "127.0.0.1:0")
+    assert f"instanced: cannot listen for gRPC on {server.grpc}: Address already in use" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order_and_leaves_nothing_behind(starting: Starting, how: signal.Signals) -> None:
+    server = starting(*HOST)
+    server.add()
+    assert server.stop(how) == 0
+    assert {path.name for path in server.data.iterdir()} == {"instanced.db", "local-user.key", "lock"}
+    assert server.lines("stopped")
+
+
+def test_what_a_killed_server_left_is_removed_by_the_next(starting: Starting) -> None:
+    killed = starting(*HOST)
+    instance = killed.add()
+    killed.kill()
+    assert list(killed.data.glob("envoy-*"))
+    server = starting(*HOST)
+    assert {path.name.partition(".")[0] for path in server.data.glob("envoy-*")} == {f"envoy-{server.process.pid}"}
+    assert server.add() > instance
+    assert server.stop() == 0
+
+
+def test_a_data_folder_with_a_long_name(starting: Starting, tmp_path: Path) -> None:
+    server = starting(*HOST, data=tmp_path / ("long" * 30))
+    assert server.add()
+    assert server.stop() == 0
+
+
+def test_a_folder_of_the_working_folder_does_not_shadow_the_server(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    process = subprocess.Popen(
+        [INSTANCED, "serve", *HOST, "--data", "relative", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("grpc 127.0.0.1:")
+    assert process.stdout.readline().startswith("http 127.0.0.1:")
+    assert (tmp_path / "relative" / "server.json").exists()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    process.stdout.close()
+
+
+def test_it_says_what_to_install_where_it_is_missing(tmp_path: Path) -> None:
+    # A module of this name that cannot be imported stands before the one that is installed.
+    (tmp_path / "envoy.py").write_text("raise ImportError")
+    done = subprocess.run(
+        [INSTANCED, "serve", *HOST, "--data", str(tmp_path / "data")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("instanced: the host pyvoy cannot be used: pyvoy is not installed; pip install ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_unknown_host_is_refused_with_those_there_are() -> None:
+    said = refusal("--host", "0.0.0.0")
+    assert "the setting host is wrong: Input should be 'uvicorn' or 'pyvoy' (given: 0.0.0.0)" in said
+
+
+def connect(server: Server) -> socket.socket:
+    host, _, port = server.http.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=30)
