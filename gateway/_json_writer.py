@@ -10,6 +10,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, Final, cast
@@ -96,12 +97,35 @@ def _by_json_format(message: Message) -> str:
     return _dump(json_format.MessageToDict(message))
 
 
-def _quoted_text(message: Any) -> str:  # noqa: ANN401 - Timestamp, Duration or FieldMask
+def _quoted_text(message: Any) -> str:  # noqa: ANN401 - Duration, FieldMask or a Timestamp out of range
     return encode_basestring(message.ToJsonString())
 
 
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - a zone would be written
+_FIRST_SECOND: Final = -62_135_596_800
+_LAST_SECOND: Final = 253_402_300_799
+_NANOS: Final = 1_000_000_000
+
+
+def _timestamp(message: Any) -> str:  # noqa: ANN401 - its class is known at run time only
+    seconds: int = message.seconds
+    nanos: int = message.nanos
+    if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < _NANOS):
+        # It says what is wrong.
+        return _quoted_text(message)
+    text = (_EPOCH + timedelta(0, seconds)).isoformat()
+    if not nanos:
+        return f'"{text}Z"'
+    if not nanos % 1_000_000:
+        return f'"{text}.{nanos // 1_000_000:03}Z"'
+    if not nanos % 1_000:
+        return f'"{text}.{nanos // 1_000:06}Z"'
+    return f'"{text}.{nanos:09}Z"'
+
+
 _SPECIAL: Final[dict[str, Write]] = {
-    **{f"google.protobuf.{name}": _quoted_text for name in ("Timestamp", "Duration", "FieldMask")},
+    "google.protobuf.Timestamp": _timestamp,
+    **{f"google.protobuf.{name}": _quoted_text for name in ("Duration", "FieldMask")},
     **{f"google.protobuf.{name}": _by_json_format for name in ("Any", "Struct", "Value", "ListValue")},
 }
 

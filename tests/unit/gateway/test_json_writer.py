@@ -150,7 +150,7 @@ def packed(message: Any) -> Any:
     return detail
 
 
-nanos = st.sampled_from([0, 1, 1000, 1_000_000, 500_000_000, 999_999_999])
+nanos = st.sampled_from([0, 1, 1000, 1_000_000, 500_000_000, 999_999_999]) | st.integers(0, 999_999_999)
 WELL_KNOWN: dict[str, st.SearchStrategy[Any]] = {
     "google.protobuf.Timestamp": st.builds(
         timestamp_pb2.Timestamp, seconds=st.integers(-62135596800, 253402300799), nanos=nanos
@@ -223,6 +223,12 @@ def test_any_number_of_single_precision_is_as_short_as_json_format_has_it(value:
     assert to_json(message) == by_json_format(message)
 
 
+@given(st.integers(-62135596800, 253402300799) | st.sampled_from([-62135596800, 253402300799, 0]), nanos)
+def test_any_time_is_written_as_json_format_has_it(seconds: int, nanos: int) -> None:
+    message = EchoRequest(at={"seconds": seconds, "nanos": nanos})
+    assert to_json(message) == by_json_format(message)
+
+
 @given(messages(EchoRequest) | messages(Kinds))
 def test_one_field_is_written_as_it_stands_in_the_message(message: Any) -> None:
     whole = json_format.MessageToDict(message)
@@ -260,6 +266,9 @@ def test_first_of_two_names_is_written() -> None:
     "message",
     [
         EchoRequest(at={"seconds": 2**62}),
+        EchoRequest(at={"nanos": -1}),
+        EchoRequest(at={"nanos": 1_000_000_000}),
+        EchoRequest(at={"seconds": 253402300800}),
         EchoRequest(lasts={"nanos": -(2**31)}),
         EchoRequest(mask={"paths": ["aB"]}),
         Kinds(a_value=struct_pb2.Value(number_value=float("nan"))),
