@@ -45,7 +45,7 @@ class AccessLogInterceptor(BehaviourInterceptor):
 
     async def unary(self, inner: Behaviour, request: Any, context: Context) -> Any:
         """Answer and log a call that has one response."""
-        started = time.perf_counter()
+        started, peer = time.perf_counter(), context.peer()
         await _echo(context)
         code = grpc.StatusCode.OK
         try:
@@ -54,11 +54,11 @@ class AccessLogInterceptor(BehaviourInterceptor):
             code = _code(error, context)
             raise
         finally:
-            self._write(context, code, started)
+            self._write(context, code, started, peer)
 
     async def stream(self, inner: Behaviour, request: Any, context: Context) -> AsyncIterator[Any]:
         """Answer and log a call that has a stream of responses."""
-        started = time.perf_counter()
+        started, peer = time.perf_counter(), context.peer()
         await _echo(context)
         code = grpc.StatusCode.OK
         try:
@@ -68,9 +68,11 @@ class AccessLogInterceptor(BehaviourInterceptor):
             code = _code(error, context)
             raise
         finally:
-            self._write(context, code, started)
+            self._write(context, code, started, peer)
 
-    def _write(self, context: Context, code: grpc.StatusCode, started: float) -> None:
+    def _write(self, context: Context, code: grpc.StatusCode, started: float, peer: str) -> None:
+        # The peer is asked for while the call is there: a stream that is cut off may be closed after it is gone, and
+        # grpc.aio then reads freed memory.
         call = current_call.get()
         refused = {"reason": call.reason} if call.reason else {}
         self._log.info(
@@ -81,7 +83,7 @@ class AccessLogInterceptor(BehaviourInterceptor):
             duration_ms=round((time.perf_counter() - started) * 1000, 3),
             user_id=call.user_id,
             instance_id=call.instance_id,
-            peer=context.peer(),
+            peer=peer,
             request_id=call.request_id,
             **refused,
         )
