@@ -27,6 +27,7 @@ def native_server(
     A connection that has not sent its TLS handshake, preface and SETTINGS within `handshake_timeout` is closed.
     """
     keepalive = int(settings.keepalive_time.total_seconds() * 1000)
+    answer = int(settings.keepalive_timeout.total_seconds() * 1000)
     return grpc.aio.server(
         interceptors=interceptors,
         options=[
@@ -39,7 +40,9 @@ def native_server(
             ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
             ("grpc.server_handshake_timeout_ms", int(handshake_timeout.total_seconds() * 1000)),
             ("grpc.keepalive_time_ms", keepalive),
-            ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout.total_seconds() * 1000)),
+            ("grpc.keepalive_timeout_ms", answer),
+            # Any byte of the peer's ends the wait of the option above; a peer stalled inside of a frame meets this one.
+            ("grpc.http2.ping_timeout_ms", answer),
             ("grpc.keepalive_permit_without_calls", 1),
             # A client may ping as often as every ten seconds, with calls under way or without.
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

@@ -251,9 +251,11 @@ class _End(asyncio.Protocol):
         if other is None:
             return
         other.other = None
-        if exc is not None:
+        if self._may_half_close and exc is not None:
+            # The caller has reset the connection, and waits for nothing.
             other.abort()
             return
+        # What the grpc server said last, a GOAWAY with a reason, is still to reach the caller.
         other.transport.close()
         other.linger = asyncio.get_running_loop().call_later(_LINGER, other.transport.abort)
 

@@ -215,7 +215,14 @@ class _Protocol(HttpToolsProtocol):
         self._stop_header_timer()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_headers and self._header_timer is None and self.cycle.response_complete:
+            # The reply did not wait for the rest of the request, and the connection does not wait for ever.
+            self._header_timer = self.loop.call_later(self._header_timeout, self.transport.close)
+
     def on_message_complete(self) -> None:
+        self._stop_header_timer()
         super().on_message_complete()
         self._in_headers = True
         self._discarded = 0

@@ -1,0 +1,101 @@
+"""Floods that HTTP/2 invites, bounded here: the server takes them or ends the connection, and serves all others."""
+
+import contextlib
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.hosts import http2
+from tests.hosts.http2 import CHECK, END_HEADERS, OPENING, connect, fields, frame, is_closed
+from tests.servers import Server
+
+CANCEL = struct.pack(">I", 8)
+CALLS = 5_000
+
+
+def rapid_reset() -> bytes:
+    """Calls that are taken back as soon as they are made (CVE-2023-44487)."""
+    return b"".join(
+        frame(http2.HEADERS, END_HEADERS, stream, CHECK) + frame(http2.RST_STREAM, 0, stream, CANCEL)
+        for stream in range(1, 2 * CALLS, 2)
+    )
+
+
+def continuation() -> bytes:
+    """A header block without end (CVE-2024-27316 and its like)."""
+    filler = fields([(f"x-{number}", "x" * 1000) for number in range(8)])
+    return frame(http2.HEADERS, 0, 1, CHECK) + frame(http2.CONTINUATION, 0, 1, filler) * 2_000
+
+
+def empty_continuation() -> bytes:
+    """The same of frames that hold nothing."""
+    return frame(http2.HEADERS, 0, 1, CHECK) + frame(http2.CONTINUATION, 0, 1) * 50_000
+
+
+def hpack() -> bytes:
+    """A header of 4,000 bytes, put into the table once and then named, a byte each, 16,000 times: 64 MB."""
+    first = frame(http2.HEADERS, END_HEADERS, 1, CHECK + fields([("x", "x" * 3900)], indexed=True))
+    again = b"".join(frame(http2.HEADERS, END_HEADERS, stream, CHECK + b"\xbe" * 4_000) for stream in range(3, 11, 2))
+    return first + again
+
+
+def pings() -> bytes:
+    """Pings that all want an answer (CVE-2019-9512)."""
+    return frame(http2.PING, 0, 0, bytes(8)) * 50_000
+
+
+def settings() -> bytes:
+    """Settings that all want an acknowledgement (CVE-2019-9515)."""
+    return frame(http2.SETTINGS, 0, 0, struct.pack(">HI", 4, 65_535)) * 50_000
+
+
+def empty_data() -> bytes:
+    """Frames of a body that hold nothing (CVE-2019-9518)."""
+    return frame(http2.HEADERS, END_HEADERS, 1, CHECK) + frame(http2.DATA, 0, 1) * 50_000
+
+
+FLOODS = (rapid_reset, continuation, empty_continuation, hpack, pings, settings, empty_data)
+
+
+@pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
+def test_a_flood_harms_nobody_else(server: Server, flood: Any) -> None:
+    sent = flood()
+    before = resident(server)
+    with grpc.insecure_channel(server.http) as channel, connect(server) as peer:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        sender = threading.Thread(target=_send, args=(peer, OPENING + sent))
+        sender.start()
+        longest, ends = 0.0, time.monotonic() + 20
+        while True:
+            called = time.monotonic()
+            assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status
+            longest = max(longest, time.monotonic() - called)
+            if not sender.is_alive():
+                break
+            assert time.monotonic() < ends, "the flood neither ended nor was it refused"
+            # What the server answers is read, as a server may wait with what it sends.
+            is_closed(peer)
+            peer.settimeout(20)
+        sender.join()
+    assert longest < 5
+    if before:
+        assert resident(server) - before < 64 << 20
+
+
+def resident(server: Server) -> int:
+    """Return the bytes of memory that the server holds, 0 where there is no /proc."""
+    status = Path(f"/proc/{server.process.pid}/statm")
+    return int(status.read_text().split()[1]) * 4096 if status.exists() else 0
+
+
+def _send(peer: Any, sent: bytes) -> None:
+    # Refused in the middle, as it may be.
+    with contextlib.suppress(OSError):
+        peer.sendall(sent)
