@@ -1,8 +1,9 @@
-"""`make conformance`: what the runner of connectrpc.com/conformance finds, per protocol and HTTP version.
+"""`make conformance`: what the runner of connectrpc.com/conformance finds, per protocol and version of HTTP.
 
-A set-up is a configuration of the runner, NAME.yaml, with up to two files of patterns beside it: the cases that are
-known to fail (NAME.known-failing.txt) and those that are run apart from the others (NAME.apart.txt). The runner says
-itself how many cases a configuration makes; fewer than are written down here fail the run.
+A set-up is a configuration of the runner, NAME.yaml, and what server.py serves under its name. Where somebody else's
+faults stand in its way, FAULTS.known-failing.txt lists the cases that fail, each with its report, and FAULTS.apart.txt
+those that must not share a connection with others. The runner says itself how many cases a configuration makes; fewer
+than are written down here fail the run.
 """
 
 import argparse
@@ -31,26 +32,33 @@ MODULE: Final = "connectrpc.com/conformance"
 # Of both the servers and the calls that run at a time; many more, and calls with a deadline wait for a processor.
 SERVERS: Final = 2
 CALLS: Final = 4
-# Some calls never end on grpc.aio; those that are run apart are cut after so many seconds.
-APART_SECONDS: Final = 5
+# Those apart run all at once: some never end, and would keep the others waiting. They are cut after so many seconds.
+CALLS_APART: Final = 32
+SECONDS_APART: Final = 5
 WITHIN: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """What is served by what, `cases` the number of cases that the configuration made when it was written."""
+    """`cases` is how many the configuration made when it was written, `by` says what serves a version of HTTP."""
 
     name: str
-    host: str
     cases: int
-    served_by: Mapping[str, str]
-
-    def file(self, ending: str) -> Path:
-        """Return one of the set-up's files."""
-        return HERE / f"{self.name}.{ending}"
+    by: Mapping[str, str]
+    faults: str | None = None
 
 
-SET_UPS: Final = (SetUp("default", "uvicorn", 2272, {"HTTP/1.1": "the gateway on uvicorn", "HTTP/2": "grpc.aio"}),)
+SET_UPS: Final = (
+    SetUp(
+        "default",
+        2272,
+        {
+            "HTTP/1.1": "the gateway on uvicorn, on the one port",
+            "HTTP/2": "grpc.aio, on the one port and, with TLS, on its own",
+        },
+        "grpc-core",
+    ),
+)
 
 Group = tuple[str, str]
 HTTP: Final = {"1": "HTTP/1.1", "2": "HTTP/2"}
@@ -133,18 +141,18 @@ def compile_stubs() -> None:
 
 
 def commands(set_up: SetUp, program: Path, patterns: Sequence[str]) -> Iterator[list[str]]:
-    """Give the runs of a set-up: all cases but those that are run apart, then these; or those that match alone."""
-    server = [sys.executable, "-m", "tests.conformance.server", set_up.host]
-    options = ["-v", "--mode", "server", "--conf", str(set_up.file("yaml"))]
-    options += ["--max-servers", str(SERVERS), "--parallel", str(CALLS)]
-    if set_up.file("known-failing.txt").exists():
-        options += ["--known-failing", f"@{set_up.file('known-failing.txt')}"]
-    apart = f"@{set_up.file('apart.txt')}" if set_up.file("apart.txt").exists() else None
+    """Give the runs of a set-up: all cases but those apart, then these; or the cases that match, all alike."""
+    common = [str(program), "-v", "--mode", "server", "--conf", str(HERE / f"{set_up.name}.yaml")]
+    common += ["--max-servers", str(SERVERS)]
+    server = ["--", sys.executable, "-m", "tests.conformance.server", set_up.name]
     selected = [option for pattern in patterns for option in ("--run", pattern)]
-    skipped = [] if apart is None else ["--skip", apart]
-    yield [str(program), *options, *selected, *skipped, "--", *server]
-    if apart is not None and not patterns:
-        yield [str(program), *options, "--run", apart, "--", *server, "--cut-after", str(APART_SECONDS)]
+    if set_up.faults is None or patterns:
+        yield [*common, "--parallel", str(CALLS), *selected, *server]
+        return
+    common += ["--known-failing", f"@{HERE / set_up.faults}.known-failing.txt"]
+    apart = f"@{HERE / set_up.faults}.apart.txt"
+    yield [*common, "--parallel", str(CALLS), "--skip", apart, *server]
+    yield [*common, "--parallel", str(CALLS_APART), "--run", apart, *server, "--cut-after", str(SECONDS_APART)]
 
 
 def run(set_up: SetUp, program: Path, patterns: Sequence[str]) -> bool:
@@ -174,7 +182,7 @@ def run(set_up: SetUp, program: Path, patterns: Sequence[str]) -> bool:
         failed, known = outcome.failed[group], outcome.known[group]
         protocol, http = group
         print(
-            f"  {protocol} over {http} by {set_up.served_by[http]}: {ran - failed - known} passed, {failed} failed"
+            f"  {protocol} over {http} by {set_up.by[http]}: {ran - failed - known} passed, {failed} failed"
             f"{f', {known} failed as is known' if known else ''}, of {ran}"
         )
     if problem := outcome.problem(set_up.cases, whole=not patterns):

@@ -1,7 +1,7 @@
-"""The server under test: `python -m tests.conformance.server HOST`, started by the runner once per kind of connection.
+"""The server under test, `python -m tests.conformance.server SET_UP`: the runner starts one per kind of connection.
 
-It reads one ServerCompatRequest from stdin, serves, answers with a ServerCompatResponse on stdout, and serves until it
-is told to end. HOST carries the gateway; what that host cannot carry, plain grpc.aio serves with the same servicer.
+It reads one ServerCompatRequest from stdin, answers with a ServerCompatResponse on stdout once it serves, and serves
+until it is told to end. Whatever is asked, the servicer is the same.
 """
 
 import argparse
@@ -12,8 +12,9 @@ import ssl
 import struct
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -21,6 +22,8 @@ import uvloop
 from connectrpc.conformance.v1 import config_pb2, server_compat_pb2, service_pb2_grpc
 
 from gateway import DEFAULT_MAX_MESSAGE_BYTES, Gateway
+from gateway.hosts.one_port import HTTP2Pipes
+from gateway.hosts.piped_calls import PipedCalls
 from gateway.hosts.uvicorn import UvicornHost
 from tests.conformance.servicer import ConformanceServicer
 
@@ -29,12 +32,31 @@ _LENGTH: Final = struct.Struct(">I")
 
 
 @asynccontextmanager
+async def on_one_port(asked: Any, cut_after: float | None) -> AsyncIterator[int]:
+    """Serve HTTP/1.1 by the gateway on uvicorn, HTTP/2 by grpc.aio behind the same port."""
+    gateway = Gateway(max_message_bytes=_limit(asked))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "grpc"
+        piped = _grpc_server(asked, cut_after, [PipedCalls(gateway)])
+        piped.add_insecure_port(f"unix:{path}")
+        for server in (gateway, piped):
+            service_pb2_grpc.add_ConformanceServiceServicer_to_server(ConformanceServicer(), server)
+        pipes = HTTP2Pipes(path)
+        sock = socket.create_server((_ADDRESS, 0))
+        web = UvicornHost(gateway, sock, tls=_tls(asked) if asked.use_tls else None, http2=pipes)
+        await piped.start()
+        await web.start()
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            await asyncio.gather(piped.stop(0), web.stop(0))
+            await pipes.stop(0)
+
+
+@asynccontextmanager
 async def on_grpc_aio(asked: Any, cut_after: float | None) -> AsyncIterator[int]:
-    """Serve native gRPC over HTTP/2 and give the port."""
-    options = [("grpc.max_receive_message_length", _limit(asked)), ("grpc.so_reuseport", 0)]
-    if cut_after is not None:
-        options += [("grpc.max_connection_age_ms", int(cut_after * 1000)), ("grpc.max_connection_age_grace_ms", 1)]
-    server = grpc.aio.server(options=options)
+    """Serve native gRPC by grpc.aio alone."""
+    server = _grpc_server(asked, cut_after, [])
     service_pb2_grpc.add_ConformanceServiceServicer_to_server(ConformanceServicer(), server)
     if asked.use_tls:
         pair = (asked.server_creds.key, asked.server_creds.cert)
@@ -50,35 +72,26 @@ async def on_grpc_aio(asked: Any, cut_after: float | None) -> AsyncIterator[int]
         await server.stop(0)
 
 
-@asynccontextmanager
-async def on_uvicorn(asked: Any) -> AsyncIterator[int]:
-    """Serve all that the gateway speaks over HTTP/1.1 and give the port."""
-    sock = socket.create_server((_ADDRESS, 0))
-    host = UvicornHost(_gateway(asked), sock, tls=_tls(asked) if asked.use_tls else None)
-    await host.start()
-    try:
-        yield sock.getsockname()[1]
-    finally:
-        await host.stop(0)
+def default(asked: Any, cut_after: float | None) -> AbstractAsyncContextManager[int]:
+    """Serve as the default set-up does.
 
-
-def front(host: str, asked: Any, cut_after: float | None) -> AbstractAsyncContextManager[int]:
-    """Serve the asked protocol and version of HTTP, the gateway on `host`.
-
-    Raises:
-        ValueError: nothing serves them there.
+    With TLS the one port speaks HTTP/1.1 to whoever offers it beside HTTP/2, as browsers do, and as the runner does for
+    gRPC: such a client of gRPC uses the port that grpc.aio has for itself.
     """
-    if host == "uvicorn" and asked.http_version == config_pb2.HTTP_VERSION_1:
-        return on_uvicorn(asked)
-    if host == "uvicorn" and asked.protocol == config_pb2.PROTOCOL_GRPC:
-        return on_grpc_aio(asked, cut_after)
-    raise ValueError(f"nothing serves protocol {asked.protocol} over HTTP version {asked.http_version} with {host}")
+    grpc_over_tls = asked.use_tls and asked.http_version == config_pb2.HTTP_VERSION_2
+    return on_grpc_aio(asked, cut_after) if grpc_over_tls else on_one_port(asked, cut_after)
 
 
-def _gateway(asked: Any) -> Gateway:
-    gateway = Gateway(max_message_bytes=_limit(asked))
-    service_pb2_grpc.add_ConformanceServiceServicer_to_server(ConformanceServicer(), gateway)
-    return gateway
+_SET_UPS: Final = {"default": default}
+
+
+def _grpc_server(
+    asked: Any, cut_after: float | None, interceptors: Sequence[grpc.aio.ServerInterceptor]
+) -> grpc.aio.Server:
+    options = [("grpc.max_receive_message_length", _limit(asked)), ("grpc.so_reuseport", 0)]
+    if cut_after is not None:
+        options += [("grpc.max_connection_age_ms", int(cut_after * 1000)), ("grpc.max_connection_age_grace_ms", 1)]
+    return grpc.aio.server(interceptors=interceptors, options=options)
 
 
 def _limit(asked: Any) -> int:
@@ -97,14 +110,14 @@ def _tls(asked: Any) -> ssl.SSLContext:
     return context
 
 
-async def serve(host: str, cut_after: float | None) -> None:
+async def serve(set_up: str, cut_after: float | None) -> None:
     """Serve as stdin asks, until SIGTERM or SIGINT."""
     (length,) = _LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))
     asked = server_compat_pb2.ServerCompatRequest.FromString(sys.stdin.buffer.read(length))
     told_to_end = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, told_to_end.set)
-    async with front(host, asked, cut_after) as port:
+    async with _SET_UPS[set_up](asked, cut_after) as port:
         pem = asked.server_creds.cert if asked.use_tls else b""
         answer = server_compat_pb2.ServerCompatResponse(host=_ADDRESS, port=port, pem_cert=pem).SerializeToString()
         sys.stdout.buffer.write(_LENGTH.pack(len(answer)) + answer)
@@ -115,12 +128,12 @@ async def serve(host: str, cut_after: float | None) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("host", help="what carries the gateway")
+    parser.add_argument("set_up", choices=sorted(_SET_UPS))
     parser.add_argument(
         "--cut-after", type=float, help="seconds after which grpc.aio cuts a connection: some of its calls never end"
     )
     arguments = parser.parse_args()
-    uvloop.run(serve(arguments.host, arguments.cut_after))
+    uvloop.run(serve(arguments.set_up, arguments.cut_after))
 
 
 if __name__ == "__main__":
