@@ -1,4 +1,4 @@
-"""Messages to proto3 JSON, exactly as google.protobuf.json_format writes it, in less than half of its time.
+"""Messages to proto3 JSON, exactly as google.protobuf.json_format writes it, in a third to a half of its time.
 
 json_format asks each field what it is on every call. Here that is asked once a type: a writer holds for each field what
 stands before its value, and the function that writes it. What it does not know (Any, Struct, extensions, enum values
@@ -107,13 +107,18 @@ _LAST_SECOND: Final = 253_402_300_799
 _NANOS: Final = 1_000_000_000
 
 
+@lru_cache(maxsize=4096)  # what is read often is read with the same times
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(0, seconds)).isoformat()
+
+
 def _timestamp(message: Any) -> str:  # noqa: ANN401 - its class is known at run time only
     seconds: int = message.seconds
     nanos: int = message.nanos
     if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < _NANOS):
         # It says what is wrong.
         return _quoted_text(message)
-    text = (_EPOCH + timedelta(0, seconds)).isoformat()
+    text = _second(seconds)
     if not nanos:
         return f'"{text}Z"'
     if not nanos % 1_000_000:
