@@ -38,12 +38,13 @@ def program() -> Path:
     return tools.go_program(MODULE, PACKAGE, MODULE.parent / "bin/grpcurl")
 
 
-@pytest.fixture
-def grpcurl(program: Path, server: Server) -> Grpcurl:
-    """Run grpcurl with these options on the server, then with a symbol or method."""
+@pytest.fixture(params=["grpc", "http"])
+def grpcurl(program: Path, server: Server, request: pytest.FixtureRequest) -> Grpcurl:
+    """Run grpcurl with these options on either address of the server, then with a symbol or method."""
+    address: str = getattr(server, request.param)
 
     def run(*words: str, options: tuple[str, ...] = ()) -> str:
-        return tools.run([program, "-plaintext", *options, server.grpc, *words])
+        return tools.run([program, "-plaintext", *options, address, *words])
 
     return run
 
