@@ -47,10 +47,11 @@ _ORDER_OF_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 @dataclass(frozen=True, slots=True)
 class _Spoken:
-    """A protocol, and the media type that picked it."""
+    """A protocol, the media type that picked it, and whether its calls end in HTTP trailers."""
 
     protocol: CallProtocol
     media_type: bytes
+    in_trailers: bool
 
 
 class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
@@ -106,7 +107,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         # By whether the host offers trailers.
         self._served = {
             True: every,
-            False: {key: each for key, each in every.items() if each.protocol.trailers is None},
+            False: {key: each for key, each in every.items() if not each.in_trailers},
         }
         self._connect = _by_media_type([ConnectUnary(codec, codecs) for codec in codecs])
         gets = _by_media_type([ConnectUnary(codec, codecs, get=True) for codec in codecs])
@@ -222,7 +223,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             spoken, match = self._find_get(method, scope, head, bodyless=bodyless)
         else:
             spoken, match = self._find(method, scope, head, bodyless=bodyless)
-        if spoken is not None and spoken.protocol.trailers is not None and not _takes_trailers(head):
+        if spoken is not None and spoken.in_trailers and not _takes_trailers(head):
             await self._refuse(scope, send, spoken, headers, _WITHOUT_TRAILERS)
             return
         if match is None or spoken is None:
@@ -390,7 +391,7 @@ def _takes_trailers(head: Mapping[bytes, bytes]) -> bool:
 
 def _by_media_type(protocols: Iterable[CallProtocol]) -> dict[bytes, _Spoken]:
     return {
-        media_type.encode(): _Spoken(protocol, media_type.encode())
+        media_type.encode(): _Spoken(protocol, media_type.encode(), protocol.trailers is not None)
         for protocol in protocols
         for media_type in protocol.media_types
     }
