@@ -58,7 +58,18 @@ def program() -> Path:
 def run(program: Path, address: str, part: str, report: Path) -> dict[Case, bool]:
     """Return which cases of a part passed."""
     host, _, port = address.rpartition(":")
-    command = [program, part, "--host", host, "--port", port, "--timeout", "1", "--junit-report", report]
+    command: list[str | Path] = [
+        program,
+        part,
+        "--host",
+        host,
+        "--port",
+        port,
+        "--timeout",
+        "1",
+        "--junit-report",
+        report,
+    ]
     subprocess.run(command, capture_output=True, timeout=60, check=False)
     return dict(_cases(report))
 

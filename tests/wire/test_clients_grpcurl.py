@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def test_health_is_serving(grpcurl: Grpcurl, service: str) -> None:
 
 @pytest.mark.parametrize("method", GETS)
 def test_grpcurl_adds_an_instance_and_reads_it_back(grpcurl: Grpcurl, server: Server, method: str) -> None:
-    domain = f"{method.split('.')[1]}.grpcurl.example"
+    domain = f"{method.split('.')[1]}{time.time_ns()}.grpcurl.example"
     message = {"instanceName": "Acme", "customDomain": domain, "ownerEmail": {"email": "a@acme.example"}}
     said = grpcurl(ADD, options=sending(server, message))
     added = json_format.Parse(said, system_pb2.AddInstanceResponse())
@@ -132,9 +133,10 @@ def test_grpcurl_writes_the_names_that_json_has(grpcurl: Grpcurl, server: Server
 
 
 def test_a_token_for_a_domain_of_an_instance_names_that_instance(grpcurl: Grpcurl, server: Server) -> None:
-    instance_id = server.add("By audience", customDomain="audience.grpcurl.example")
+    domain = f"audience{time.time_ns()}.grpcurl.example"
+    instance_id = server.add("By audience", customDomain=domain)
     port = server.http.rpartition(":")[2]
-    bearer = server.bearer(f"http://audience.grpcurl.example:{port}")
+    bearer = server.bearer(f"http://{domain}:{port}")
     reply = grpcurl(GETS[0], options=("-H", f"authorization: {bearer['authorization']}"))
     assert json.loads(reply)["instance"]["id"] == instance_id
 

@@ -90,6 +90,8 @@ def test_both_versions_of_http_are_served_at_once(server: Server) -> None:
 def test_what_only_begins_like_a_preface_is_refused_as_http(server: Server, start: bytes) -> None:
     host, _, port = server.http.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        for byte in start:
-            connection.sendall(bytes([byte]))
+        # A byte alone first, where that decides nothing yet.
+        for sent in (start[:1], start[1:]) if start.startswith(b"P") else (start,):
+            connection.sendall(sent)
+            time.sleep(0.01)
         assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
