@@ -19,6 +19,7 @@ else:
 _T = _typing.TypeVar("_T")
 
 class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
 class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
@@ -58,24 +59,28 @@ class BookshopServicer(metaclass=_abc_1.ABCMeta):
         request: _bookshop_pb2.GetBookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bookshop_pb2.Book, _abc.Awaitable[_bookshop_pb2.Book]]: ...
+
     @_abc_1.abstractmethod
     def ListBooks(
         self,
         request: _bookshop_pb2.ListBooksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bookshop_pb2.ListBooksResponse, _abc.Awaitable[_bookshop_pb2.ListBooksResponse]]: ...
+
     @_abc_1.abstractmethod
     def CreateBook(
         self,
         request: _bookshop_pb2.CreateBookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bookshop_pb2.Book, _abc.Awaitable[_bookshop_pb2.Book]]: ...
+
     @_abc_1.abstractmethod
     def UpdateBook(
         self,
         request: _bookshop_pb2.UpdateBookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bookshop_pb2.Book, _abc.Awaitable[_bookshop_pb2.Book]]: ...
+
     @_abc_1.abstractmethod
     def WatchBooks(
         self,
@@ -90,6 +95,7 @@ class BookshopServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_bookshop_pb2.CreateBookRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_bookshop_pb2.ImportBooksResponse, _abc.Awaitable[_bookshop_pb2.ImportBooksResponse]]: ...
+
     @_abc_1.abstractmethod
     def Ask(
         self,
@@ -97,6 +103,4 @@ class BookshopServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_bookshop_pb2.Answer], _abc.AsyncIterator[_bookshop_pb2.Answer]]: ...
 
-def add_BookshopServicer_to_server(
-    servicer: BookshopServicer, server: _typing.Union[_grpc.Server, _aio.Server]
-) -> None: ...
+def add_BookshopServicer_to_server(servicer: BookshopServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
