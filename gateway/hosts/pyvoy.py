@@ -288,6 +288,8 @@ def bootstrap(
         **({} if tls is None else {"transport_socket": _tls(files, client_ca=tls.client_ca is not None)}),
     }
     return {
+        # Envoy reads no certificate from a file without both.
+        "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": {"pipe": {"path": str(files.admin), "mode": 0o600}}},
         "static_resources": {
             "listeners": [
