@@ -1,4 +1,4 @@
-"""gRPC-Web and JSON for any grpc.aio servicers.
+"""gRPC-Web, Connect and JSON for any grpc.aio servicers, and gRPC where the host offers trailers.
 
     from gateway import Gateway
 
