@@ -50,7 +50,7 @@ class UvicornHost:
         application: what to run; it gets no lifespan events.
         sock: bound, not yet listening; the host closes it.
         tls: what the socket speaks TLS with; None for plain text. What is served is offered by ALPN, HTTP/1.1 first.
-        http2: takes the connections that speak HTTP/2; where it is None they are refused as malformed.
+        http2: takes the connections that speak HTTP/2; where it is None they end after `header_timeout`.
         max_header_bytes: the longest request line and header block together.
         header_timeout: seconds for a request's headers to arrive, from a connection's start or from their first byte.
         keep_alive: seconds for which an idle connection stays open.
