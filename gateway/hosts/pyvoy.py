@@ -25,6 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import grpc
+
+from gateway._status import status_json
 from gateway._types import ASGIApplication, Receive, Scope, Send
 
 DEFAULT_KEEP_ALIVE: Final = 75.0
@@ -252,7 +255,8 @@ def bootstrap(
         "@type": f"{_TYPES}filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": _STATS,
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"]}]},
-        "http_filters": [python],
+        "http_filters": [_readable_paths(), python],
+        "local_reply_config": {"mappers": [_answer(*answer) for answer in _ANSWERS]},
         # The caller is the peer of the connection, whatever a header says; and none is added.
         "use_remote_address": True,
         "skip_xff_append": True,
@@ -272,6 +276,7 @@ def bootstrap(
             "idle_timeout": _seconds(limits.keep_alive),
             "max_headers_count": _MAX_HEADERS,
         },
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "localhost"},
         "http2_protocol_options": {
             "max_concurrent_streams": _MAX_STREAMS,
             "initial_stream_window_size": _STREAM_WINDOW,
@@ -303,6 +308,57 @@ def bootstrap(
             ]
         },
     }
+
+
+def _readable_paths() -> dict[str, Any]:
+    """Return the filter that refuses what pyvoy never answers: a path that is not UTF-8 once it is unquoted."""
+    readable = {"url_path": {"path": {"safe_regex": {"regex": _READABLE_PATH}}}}
+    return {
+        "name": "envoy.filters.http.rbac",
+        "typed_config": {
+            "@type": f"{_TYPES}filters.http.rbac.v3.RBAC",
+            "rules": {
+                "action": "ALLOW",
+                "policies": {"utf-8": {"permissions": [readable], "principals": [{"any": True}]}},
+            },
+        },
+    }
+
+
+def _answer(status: int, code: grpc.StatusCode, message: str, shown_as: int) -> dict[str, Any]:
+    """Say in the JSON form of this project's errors what Envoy answers by itself; to gRPC it answers in gRPC's own."""
+    return {
+        "filter": {
+            "status_code_filter": {
+                "comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": "none"}}
+            }
+        },
+        "status_code": shown_as,
+        "body_format_override": {
+            "text_format_source": {"inline_string": status_json(code, message).decode()},
+            "content_type": "application/json",
+        },
+        "headers_to_add": [{"header": {"key": "cache-control", "value": "no-store"}}],
+    }
+
+
+_HEX: Final = "[0-9A-Fa-f]"
+# What follows the first byte of a character of several, https://www.rfc-editor.org/rfc/rfc3629#section-4.
+_TAIL: Final = f"%[89ABab]{_HEX}"
+_FIRST_OF_THREE: Final = f"(?:%[Ee]0%[ABab]{_HEX}|%[Ee][1-9A-CEFa-cef]{_TAIL}|%[Ee][Dd]%[89]{_HEX})"
+_FIRST_OF_FOUR: Final = f"(?:%[Ff]0%[9ABab]{_HEX}|%[Ff][1-3]{_TAIL}|%[Ff]4%8{_HEX}){_TAIL}"
+_FIRST: Final = f"(?:%[Cc][2-9A-Fa-f]|%[Dd]{_HEX}|{_FIRST_OF_THREE}|{_FIRST_OF_FOUR})"
+# Common parts stand once, as Envoy takes no longer ones.
+_READABLE_PATH: Final = f"(?:[!-$&-~]|%[0-7]{_HEX}|{_FIRST}{_TAIL})*"
+# Envoy's own status, and what becomes of it.
+_ANSWERS: Final = (
+    (400, grpc.StatusCode.INVALID_ARGUMENT, "the HTTP request is malformed", 400),
+    (403, grpc.StatusCode.INVALID_ARGUMENT, "the path is not UTF-8", 400),
+    (408, grpc.StatusCode.DEADLINE_EXCEEDED, "the request's headers did not arrive in time", 408),
+    (413, grpc.StatusCode.RESOURCE_EXHAUSTED, "the request is too large", 413),
+    (431, grpc.StatusCode.RESOURCE_EXHAUSTED, "the request's headers are too large", 431),
+    (500, grpc.StatusCode.INTERNAL, "internal error", 500),
+)
 
 
 def _tls(files: _Files, *, client_ca: bool) -> dict[str, Any]:
@@ -399,6 +455,7 @@ class PyvoyHost:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         threading.Thread(target=self._wait_for_signals, args=(asyncio.get_running_loop(),), daemon=True).start()
+        asyncio.get_running_loop().set_exception_handler(_but_for_pyvoy)
         self._running = asyncio.create_task(self._run())
         await self._may_start.wait()
         await send({"type": "lifespan.startup.complete"})
@@ -455,6 +512,13 @@ class PyvoyHost:
                 writer.close()
         head, _, body = reply.partition(b"\r\n\r\n")
         return int(head.split(b" ", 2)[1]), body.decode()
+
+
+def _but_for_pyvoy(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # Where a `receive` that nobody waits for any more gets its answer, pyvoy sets the result of a cancelled future.
+    if isinstance(context.get("exception"), asyncio.InvalidStateError) and "_pyvoy." in repr(context.get("handle")):
+        return
+    loop.default_exception_handler(context)
 
 
 def _restore(handed_over: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import requests
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.servers import INSTANCED, Server, start
+from tests.servers import INSTANCED, Server, start, wait_until
 from tests.tools import unavailable
 
 HOST = ("--host", "pyvoy")
@@ -196,3 +197,104 @@ def test_an_unknown_host_is_refused_with_those_there_are() -> None:
 def connect(server: Server) -> socket.socket:
     host, _, port = server.http.rpartition(":")
     return socket.create_connection((host, int(port)), timeout=30)
+
+
+def answer(server: Server, request: bytes, within: float) -> bytes:
+    """Send bytes and return all that comes until the server closes the connection."""
+    with connect(server) as connection:
+        connection.settimeout(within)
+        connection.sendall(request)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+        return received
+
+
+GET = b"GET %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n%s\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "body"),
+    [
+        (GET % (b"/%ff", b""), 400, {"code": 3, "message": "the path is not UTF-8", "details": []}),
+        (GET % (b"/%ed%a0%80", b""), 400, {"code": 3, "message": "the path is not UTF-8", "details": []}),
+        (GET % (b"/\xff", b""), 400, {"code": 3, "message": "the HTTP request is malformed", "details": []}),
+        (GET % ("/日本".encode(), b""), 400, {"code": 3, "message": "the HTTP request is malformed", "details": []}),
+        (GET % (b"/%E6%97%A5?%ff", b""), 404, {"code": 5, "message": "there is nothing at this path", "details": []}),
+        (b"NO HTTP\r\n\r\n", 400, {"code": 3, "message": "the HTTP request is malformed", "details": []}),
+        (
+            GET % (b"/", b"x: " + b"x" * 40_000 + b"\r\n"),
+            431,
+            {"code": 8, "message": "the request's headers are too large", "details": []},
+        ),
+        (
+            GET % (b"/", b"x: y\r\n" * 1_001),
+            431,
+            {"code": 8, "message": "the request's headers are too large", "details": []},
+        ),
+    ],
+)
+def test_what_envoy_refuses_is_answered_in_our_json(
+    server: Server, request_: bytes, status: int, body: dict[str, object]
+) -> None:
+    received = answer(server, request_, 10)
+    assert received.startswith(b"HTTP/1.1 %d " % status)
+    assert json.loads(received.partition(b"\r\n\r\n")[2]) == body
+
+
+@pytest.mark.parametrize("size", [1 << 20, 4_000_000])
+def test_a_message_within_the_limit_arrives_whole(server: Server, size: int) -> None:
+    # The name is too long, which only who has read all of it can say.
+    body = json.dumps({"instanceName": "x" * size, "ownerEmail": {"email": "owner@acme.example"}})
+    reply = requests.post(f"{server.url}/system/v1/instances", data=body, headers=typed(server), timeout=30)
+    assert (reply.status_code, reply.json()["code"]) == (400, 3)
+
+
+def test_a_message_above_the_limit_is_refused_while_it_arrives(server: Server) -> None:
+    body = json.dumps({"instanceName": "x" * 20_000_000})
+    reply = requests.post(f"{server.url}/system/v1/instances", data=body, headers=typed(server), timeout=30)
+    assert (reply.status_code, reply.json()["code"]) == (413, 8)
+
+
+def typed(server: Server) -> dict[str, str]:
+    return {**server.bearer(), "content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ", b"HTTP/1.1 408 "),
+        (
+            (
+                b"POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+                b"content-length: 10\r\n\r\n{"
+            ),
+            b"HTTP/1.1 408 ",
+        ),
+        (b"PRI * HT", b"HTTP/1.1 408 "),
+    ],
+)
+def test_a_peer_that_stalls_is_cut_off_and_others_are_not(starting: Starting, sent: bytes, answered: bytes) -> None:
+    server = starting(*HOST, env={"INSTANCED_HTTP_RECEIVETIMEOUT": "1s"})
+    assert answer(server, sent, 10).startswith(answered)
+    assert server.add()
+    assert server.stop() == 0
+
+
+def test_a_stream_that_is_silent_costs_no_time_and_stays_open(server: Server) -> None:
+    with grpc.insecure_channel(server.http) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        before = processor_time(server)
+        time.sleep(3)
+        assert processor_time(server) - before < 0.3
+        watch.cancel()
+        wait_until(lambda: any(line["code"] == "CANCELLED" for line in server.lines()))
+    assert not server.lines("envoy")
+
+
+def processor_time(server: Server) -> float:
+    """Return the seconds of processor time that a server has taken."""
+    columns = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(columns[11]) + int(columns[12])) / os.sysconf("SC_CLK_TCK")
