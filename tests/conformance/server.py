@@ -6,6 +6,7 @@ until it is told to end. Whatever is asked, the servicer is the same.
 
 import argparse
 import asyncio
+import base64
 import signal
 import socket
 import ssl
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import grpc
 import uvloop
@@ -24,7 +25,8 @@ from connectrpc.conformance.v1 import config_pb2, server_compat_pb2, service_pb2
 from gateway import DEFAULT_MAX_MESSAGE_BYTES, Gateway
 from gateway.hosts.one_port import HTTP2Pipes
 from gateway.hosts.piped_calls import PipedCalls
-from gateway.hosts.uvicorn import UvicornHost
+from gateway.hosts.pyvoy import Certificate, Limits, become_envoy
+from gateway.hosts.uvicorn import DEFAULT_HEADER_TIMEOUT, DEFAULT_MAX_HEADER_BYTES, UvicornHost
 from tests.conformance.servicer import ConformanceServicer
 
 _ADDRESS: Final = "127.0.0.1"
@@ -34,13 +36,11 @@ _LENGTH: Final = struct.Struct(">I")
 @asynccontextmanager
 async def on_one_port(asked: Any, cut_after: float | None) -> AsyncIterator[int]:
     """Serve HTTP/1.1 by the gateway on uvicorn, HTTP/2 by grpc.aio behind the same port."""
-    gateway = Gateway(max_message_bytes=_limit(asked))
+    gateway = make_gateway(asked)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "grpc"
         piped = _grpc_server(asked, cut_after, [PipedCalls(gateway)])
         piped.add_insecure_port(f"unix:{path}")
-        for server in (gateway, piped):
-            service_pb2_grpc.add_ConformanceServiceServicer_to_server(ConformanceServicer(), server)
         pipes = HTTP2Pipes(path)
         sock = socket.create_server((_ADDRESS, 0))
         web = UvicornHost(gateway, sock, tls=_tls(asked) if asked.use_tls else None, http2=pipes)
@@ -57,7 +57,6 @@ async def on_one_port(asked: Any, cut_after: float | None) -> AsyncIterator[int]
 async def on_grpc_aio(asked: Any, cut_after: float | None) -> AsyncIterator[int]:
     """Serve native gRPC by grpc.aio alone."""
     server = _grpc_server(asked, cut_after, [])
-    service_pb2_grpc.add_ConformanceServiceServicer_to_server(ConformanceServicer(), server)
     if asked.use_tls:
         pair = (asked.server_creds.key, asked.server_creds.cert)
         trusted = asked.client_tls_cert or None
@@ -82,7 +81,39 @@ def default(asked: Any, cut_after: float | None) -> AbstractAsyncContextManager[
     return on_grpc_aio(asked, cut_after) if grpc_over_tls else on_one_port(asked, cut_after)
 
 
-_SET_UPS: Final = {"default": default}
+def in_envoy(asked: Any) -> NoReturn:
+    """Become Envoy, which serves all that the gateway speaks over HTTP/1.1 and HTTP/2: see inside_envoy.py."""
+    private = Path(__file__).parents[2] / "build/conformance/private"
+    private.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with socket.socket() as reserved:
+        # Bound and not listening, it keeps the port for Envoy until Envoy has it.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((_ADDRESS, 0))
+        reserved.set_inheritable(True)
+        creds = asked.server_creds
+        become_envoy(
+            "tests.conformance.inside_envoy:host",
+            reserved.getsockname(),
+            Limits(max_header_bytes=DEFAULT_MAX_HEADER_BYTES, header_timeout=DEFAULT_HEADER_TIMEOUT),
+            private,
+            tls=Certificate(creds.cert, creds.key, asked.client_tls_cert or None) if asked.use_tls else None,
+            handed_over={"asked": base64.b64encode(asked.SerializeToString()).decode()},
+        )
+
+
+def make_gateway(asked: Any) -> Gateway:
+    """Return a gateway with the servicer and the limit that is asked for."""
+    gateway = Gateway(max_message_bytes=_limit(asked))
+    service_pb2_grpc.add_ConformanceServiceServicer_to_server(ConformanceServicer(), gateway)
+    return gateway
+
+
+def answer(asked: Any, port: int) -> None:
+    """Tell the runner that it can call."""
+    pem = asked.server_creds.cert if asked.use_tls else b""
+    response = server_compat_pb2.ServerCompatResponse(host=_ADDRESS, port=port, pem_cert=pem).SerializeToString()
+    sys.stdout.buffer.write(_LENGTH.pack(len(response)) + response)
+    sys.stdout.buffer.flush()
 
 
 def _grpc_server(
@@ -91,7 +122,9 @@ def _grpc_server(
     options = [("grpc.max_receive_message_length", _limit(asked)), ("grpc.so_reuseport", 0)]
     if cut_after is not None:
         options += [("grpc.max_connection_age_ms", int(cut_after * 1000)), ("grpc.max_connection_age_grace_ms", 1)]
-    return grpc.aio.server(interceptors=interceptors, options=options)
+    server = grpc.aio.server(interceptors=interceptors, options=options)
+    service_pb2_grpc.add_ConformanceServiceServicer_to_server(ConformanceServicer(), server)
+    return server
 
 
 def _limit(asked: Any) -> int:
@@ -110,30 +143,29 @@ def _tls(asked: Any) -> ssl.SSLContext:
     return context
 
 
-async def serve(set_up: str, cut_after: float | None) -> None:
-    """Serve as stdin asks, until SIGTERM or SIGINT."""
-    (length,) = _LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))
-    asked = server_compat_pb2.ServerCompatRequest.FromString(sys.stdin.buffer.read(length))
+async def serve(asked: Any, cut_after: float | None) -> None:
+    """Serve until SIGTERM or SIGINT."""
     told_to_end = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, told_to_end.set)
-    async with _SET_UPS[set_up](asked, cut_after) as port:
-        pem = asked.server_creds.cert if asked.use_tls else b""
-        answer = server_compat_pb2.ServerCompatResponse(host=_ADDRESS, port=port, pem_cert=pem).SerializeToString()
-        sys.stdout.buffer.write(_LENGTH.pack(len(answer)) + answer)
-        sys.stdout.buffer.flush()
+    async with default(asked, cut_after) as port:
+        answer(asked, port)
         await told_to_end.wait()
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("set_up", choices=sorted(_SET_UPS))
+    parser.add_argument("set_up", choices=["default", "pyvoy"])
     parser.add_argument(
         "--cut-after", type=float, help="seconds after which grpc.aio cuts a connection: some of its calls never end"
     )
     arguments = parser.parse_args()
-    uvloop.run(serve(arguments.set_up, arguments.cut_after))
+    (length,) = _LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))
+    asked = server_compat_pb2.ServerCompatRequest.FromString(sys.stdin.buffer.read(length))
+    if arguments.set_up == "pyvoy":
+        in_envoy(asked)
+    uvloop.run(serve(asked, arguments.cut_after))
 
 
 if __name__ == "__main__":
