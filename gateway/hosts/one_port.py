@@ -122,7 +122,7 @@ class HTTP2Pipes:
     def take(self, transport: asyncio.Transport, received: bytes) -> None:
         """Carry a connection from now on, `received` first."""
         transport.pause_reading()
-        end = _End(self._open, received, may_half_close=True)
+        end = _End(self._open, received, is_caller=True)
         transport.set_protocol(end)
         end.connection_made(transport)
         task = asyncio.get_running_loop().create_task(self._connect(end))
@@ -144,7 +144,7 @@ class HTTP2Pipes:
         await asyncio.sleep(0)
 
     async def _connect(self, client: "_End") -> None:
-        server = _End(self._open, may_half_close=False)
+        server = _End(self._open, is_caller=False)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 sock = await self._connected(client)
@@ -188,12 +188,11 @@ class _End(asyncio.Protocol):
     A source is paused while more than `_BUFFERED_BYTES` wait for the other end to take them.
     """
 
-    __slots__ = ("_may_half_close", "_open", "linger", "other", "pending", "transport")
+    __slots__ = ("_is_caller", "_open", "linger", "other", "pending", "transport")
 
-    def __init__(self, registry: "set[_End]", pending: bytes = b"", *, may_half_close: bool) -> None:
+    def __init__(self, registry: "set[_End]", pending: bytes = b"", *, is_caller: bool) -> None:
         self._open = registry
-        # A caller who has said all may still wait for replies; the grpc server closes both directions at once.
-        self._may_half_close = may_half_close
+        self._is_caller = is_caller
         self.pending = pending
         self.other: _End | None = None
         self.linger: asyncio.TimerHandle | None = None
@@ -229,13 +228,16 @@ class _End(asyncio.Protocol):
             self.other.transport.write(data)
 
     def eof_received(self) -> bool:
-        if not self._may_half_close or self.other is None:
+        # A caller who has said all may still wait for replies, though not over TLS; the grpc server closes both
+        # directions at once.
+        if not self._is_caller or self.other is None or self.transport.get_extra_info("ssl_object") is not None:
             return False
-        self.other.transport.write_eof()
+        if not self.other.transport.is_closing():
+            self.other.transport.write_eof()
         return True
 
     def pause_writing(self) -> None:
-        if self.other is not None:
+        if self.other is not None and not self.other.transport.is_closing():
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -251,7 +253,7 @@ class _End(asyncio.Protocol):
         if other is None:
             return
         other.other = None
-        if self._may_half_close and exc is not None:
+        if self._is_caller and exc is not None:
             # The caller has reset the connection, and waits for nothing.
             other.abort()
             return

@@ -97,6 +97,9 @@ def test_large_messages_cross_tls_whole(tls_server: tuple[Server, Authority]) ->
             call(health_pb2.HealthCheckRequest(service="x" * (3 << 20)).SerializeToString(), timeout=20)
         assert raised.value.code() is grpc.StatusCode.NOT_FOUND
         assert call(b"", timeout=10)
+    # No transport has anything to warn of.
+    assert '"warning"' not in server.log.read_text()
+    assert "eof_received" not in server.log.read_text()
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(
