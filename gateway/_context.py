@@ -166,7 +166,13 @@ class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
         return self._details
 
     def set_compression(self, compression: grpc.Compression) -> None:
-        """Compress the reply where the caller takes it; any algorithm becomes gzip."""
+        """Compress the reply where the caller takes it; any algorithm becomes gzip.
+
+        Raises:
+            RuntimeError: it is too late, the initial metadata has been sent and with it what the reply is packed as.
+        """
+        if self._initial_sent:
+            raise RuntimeError("compression is set before the initial metadata is sent")
         self.compression = compression
 
     def disable_next_message_compression(self) -> None:

@@ -93,6 +93,14 @@ async def compressed(context: Any, requests: list[Any]) -> AsyncIterator[Any]:
     yield EchoReply(text="x" * 1000)
 
 
+async def compressed_too_late(context: Any, requests: list[Any]) -> AsyncIterator[Any]:
+    await context.send_initial_metadata(INITIAL)
+    with pytest.raises(RuntimeError):
+        context.set_compression(grpc.Compression.Gzip)
+    context.set_trailing_metadata((("x-refused", "1"),))
+    yield EchoReply(text="x" * 1000)
+
+
 async def fails_late(context: Any, requests: list[Any]) -> AsyncIterator[Any]:
     context.set_trailing_metadata(TRAILING)
     yield EchoReply(text="1")
@@ -110,6 +118,7 @@ ANY_KIND: Final[dict[str, Body]] = {
         refused_with_details,
         code_set,
         compressed,
+        compressed_too_late,
     )
 }
 STREAMED: Final[dict[str, Body]] = {each.__name__: each for each in (nothing_sent, fails_late)}
