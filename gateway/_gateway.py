@@ -248,7 +248,8 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         self, method: str, scope: Scope, head: Mapping[bytes, bytes], *, bodyless: bool
     ) -> tuple[_Spoken | None, Match[Route] | None]:
         """Give what a request speaks and what it calls, each None where it is nothing that is served."""
-        served = self._served[_offers_trailers(scope)]
+        # As _offers_trailers; most hosts have no extensions at all.
+        served = self._served[bool(scope.get("extensions")) and _offers_trailers(scope)]
         spoken = self._spoken_in(served, method, head, bodyless=bodyless)
         if spoken is self._default and VERSION_HEADER in head and self._is_rpc(_paths(scope)[0]):
             spoken = self._connect[spoken.media_type]

@@ -11,9 +11,9 @@ import grpc
 from gateway._metadata import wire_pairs
 from gateway._protocol import End
 from gateway._status import NUMBER
-from gateway._types import Headers
+from gateway._types import Header, Headers
 
-SUCCESS: Final[Headers] = [(b"grpc-status", b"0")]
+_SUCCESS: Final[Header] = (b"grpc-status", b"0")
 
 # What grpc-message carries as it stands: printable ASCII without the percent sign.
 _PLAIN_MESSAGE: Final = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
@@ -23,7 +23,7 @@ _STATUS_KEYS: Final = (b"grpc-status", b"grpc-message")
 def grpc_trailers(end: End) -> Headers:
     """Give the trailers in their order, keys in lower case, the message percent-encoded UTF-8."""
     if end.code is grpc.StatusCode.OK and not end.details and not end.trailing:
-        return SUCCESS
+        return [_SUCCESS]
     trailers = [(b"grpc-status", b"%d" % NUMBER[end.code])]
     if end.details:
         message = quote(end.details, safe=_PLAIN_MESSAGE, errors="replace")

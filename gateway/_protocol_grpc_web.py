@@ -16,7 +16,7 @@ from gateway._codec import Codec
 from gateway._compression import ACCEPTED, GZIP, IDENTITY, accepts_gzip, check_encoding, gzipped
 from gateway._envelope import COMPRESSED, PREFIX_LENGTH, TRAILERS, pack
 from gateway._enveloped import EnvelopedStream, read_enveloped
-from gateway._grpc_trailers import SUCCESS, grpc_trailers
+from gateway._grpc_trailers import grpc_trailers
 from gateway._metadata import reply_headers
 from gateway._protocol import End, Exchange, media_types, read_target, to_bytes, write_message
 from gateway._timeout import parse_timeout
@@ -133,7 +133,6 @@ class GRPCWeb:
 
 def _trailers(end: End) -> bytes:
     """Give the trailers frame: `key: value` lines."""
-    trailers = grpc_trailers(end)
-    if trailers is SUCCESS:
+    if end.code is grpc.StatusCode.OK and not end.details and not end.trailing:
         return _SUCCESS
-    return pack(b"".join([b"%s: %s\r\n" % pair for pair in trailers]), TRAILERS)
+    return pack(b"".join([b"%s: %s\r\n" % pair for pair in grpc_trailers(end)]), TRAILERS)
