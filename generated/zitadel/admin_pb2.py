@@ -27,7 +27,7 @@ from instanced import authorization_pb2 as instanced_dot_authorization__pb2
 from zitadel import instance_pb2 as zitadel_dot_instance__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13zitadel/admin.proto\x12\x10zitadel.admin.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1dinstanced/authorization.proto\x1a\x16zitadel/instance.proto\"\x10\n\x0eHealthzRequest\"\x11\n\x0fHealthzResponse\"\x16\n\x14GetMyInstanceRequest\"N\n\x15GetMyInstanceResponse\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.zitadel.instance.v1.InstanceDetail2\x92\x02\n\x0c\x41\x64minService\x12o\n\x07Healthz\x12 .zitadel.admin.v1.HealthzRequest\x1a!.zitadel.admin.v1.HealthzResponse\"\x1f\xaa\xed\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/admin/v1/healthz\x12\x90\x01\n\rGetMyInstance\x12&.zitadel.admin.v1.GetMyInstanceRequest\x1a\'.zitadel.admin.v1.GetMyInstanceResponse\".\xaa\xed\x18\x0c\n\x08iam.read\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/admin/v1/instances/meb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13zitadel/admin.proto\x12\x10zitadel.admin.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1dinstanced/authorization.proto\x1a\x16zitadel/instance.proto\"\x10\n\x0eHealthzRequest\"\x11\n\x0fHealthzResponse\"\x16\n\x14GetMyInstanceRequest\"N\n\x15GetMyInstanceResponse\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.zitadel.instance.v1.InstanceDetail2\x98\x02\n\x0c\x41\x64minService\x12r\n\x07Healthz\x12 .zitadel.admin.v1.HealthzRequest\x1a!.zitadel.admin.v1.HealthzResponse\"\"\x90\x02\x01\xaa\xed\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/admin/v1/healthz\x12\x93\x01\n\rGetMyInstance\x12&.zitadel.admin.v1.GetMyInstanceRequest\x1a\'.zitadel.admin.v1.GetMyInstanceResponse\"1\x90\x02\x01\xaa\xed\x18\x0c\n\x08iam.read\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/admin/v1/instances/meb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zitadel.admin_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['Healthz']._loaded_options = None
-  _globals['_ADMINSERVICE'].methods_by_name['Healthz']._serialized_options = b'\252\355\030\002\020\001\202\323\344\223\002\023\022\021/admin/v1/healthz'
+  _globals['_ADMINSERVICE'].methods_by_name['Healthz']._serialized_options = b'\220\002\001\252\355\030\002\020\001\202\323\344\223\002\023\022\021/admin/v1/healthz'
   _globals['_ADMINSERVICE'].methods_by_name['GetMyInstance']._loaded_options = None
-  _globals['_ADMINSERVICE'].methods_by_name['GetMyInstance']._serialized_options = b'\252\355\030\014\n\010iam.read\030\001\202\323\344\223\002\030\022\026/admin/v1/instances/me'
+  _globals['_ADMINSERVICE'].methods_by_name['GetMyInstance']._serialized_options = b'\220\002\001\252\355\030\014\n\010iam.read\030\001\202\323\344\223\002\030\022\026/admin/v1/instances/me'
   _globals['_HEALTHZREQUEST']._serialized_start=126
   _globals['_HEALTHZREQUEST']._serialized_end=142
   _globals['_HEALTHZRESPONSE']._serialized_start=144
@@ -47,5 +47,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMYINSTANCERESPONSE']._serialized_start=187
   _globals['_GETMYINSTANCERESPONSE']._serialized_end=265
   _globals['_ADMINSERVICE']._serialized_start=268
-  _globals['_ADMINSERVICE']._serialized_end=542
+  _globals['_ADMINSERVICE']._serialized_end=548
 # @@protoc_insertion_point(module_scope)
