@@ -2,8 +2,8 @@
 
 A set-up is a configuration of the runner, NAME.yaml, and what server.py serves under its name. Where somebody else's
 faults stand in its way, FAULTS.known-failing.txt lists the cases that fail, each with its report, and FAULTS.apart.txt
-those that must not share a connection with others. The runner says itself how many cases a configuration makes; fewer
-than are written down here fail the run.
+those that must not share a connection with others; races.txt has those that the runner itself makes fail now and then.
+The runner says itself how many cases a configuration makes; fewer than are written down here fail the run.
 """
 
 import argparse
@@ -36,6 +36,8 @@ CALLS: Final = 4
 # Those apart run all at once: some never end, and would keep the others waiting. They are cut after so many seconds.
 CALLS_APART: Final = 32
 SECONDS_APART: Final = 5
+# More of the cases in races.txt do not fail by chance.
+RACES_AT_MOST: Final = 2
 WITHIN: Final = 600
 
 
@@ -70,6 +72,7 @@ COMPUTED: Final = re.compile(r"Computed (\d+) test case permutation")
 RUNNING: Final = re.compile(r"Running (\d+) tests with \S+ for server config \S+ \{HTTP_VERSION_(\d), PROTOCOL_(\w+), ")
 FAILED: Final = re.compile(r"FAILED: (\S.*?)(?::| was expected to fail but did not)$")
 KNOWN: Final = re.compile(r"INFO: (\S.*?) failed \(as expected\):$")
+RACE: Final = re.compile(r"Timeouts/.*/Protocol:PROTOCOL_CONNECT/.*/unary$")
 RESULT: Final = re.compile(r"(\d+) passed, (\d+) failed$")
 
 
@@ -82,6 +85,7 @@ class Outcome:
     ran: Counter[Group] = field(default_factory=Counter)
     failed: Counter[Group] = field(default_factory=Counter)
     known: Counter[Group] = field(default_factory=Counter)
+    races: int = 0
 
     def read(self, output: str) -> None:
         """Add what one run has printed."""
@@ -94,6 +98,7 @@ class Outcome:
                 self.failed[group_of(match[1])] += 1
             elif match := KNOWN.match(line):
                 self.known[group_of(match[1])] += 1
+                self.races += RACE.match(match[1]) is not None
             elif match := RESULT.match(line):
                 self.passed += int(match[1])
 
@@ -106,6 +111,8 @@ class Outcome:
             return f"{ran} of {self.computed} cases were run"
         if self.passed + failed + self.known.total() != ran:
             return f"not every case of {ran} came to an end"
+        if self.races > RACES_AT_MOST:
+            return f"{self.races} cases of races.txt failed, which is no chance"
         return f"{failed} cases failed" if failed else None
 
 
@@ -145,7 +152,7 @@ def compile_stubs() -> None:
 def commands(set_up: SetUp, program: Path, patterns: Sequence[str]) -> Iterator[list[str]]:
     """Give the runs of a set-up: all cases but those apart, then these; or the cases that match, all alike."""
     common = [str(program), "-v", "--mode", "server", "--conf", str(HERE / f"{set_up.name}.yaml")]
-    common += ["--max-servers", str(SERVERS)]
+    common += ["--max-servers", str(SERVERS), "--known-flaky", f"@{HERE / 'races.txt'}"]
     server = ["--", sys.executable, "-m", "tests.conformance.server", set_up.name]
     selected = [option for pattern in patterns for option in ("--run", pattern)]
     if set_up.faults is None:
