@@ -14,7 +14,7 @@ from gateway import Gateway
 from gateway.hosts.pyvoy import Certificate, HostUnavailable, Limits, PyvoyHost, become_envoy, check_available
 from server.certificates import Certificates
 from server.http_front import HTTPFront
-from server.listeners import bind, shown, tls_context
+from server.listeners import bind, tls_context
 from server.settings import Pem, Settings, SettingsError
 from server.store.folder import DataFolder
 
@@ -57,7 +57,7 @@ def serve_in_envoy(settings: Settings, config: Path | None, flags: Mapping[str, 
             tls=None if pem is None else _certificate(pem),
             handed_over={
                 "config": None if config is None else str(config),
-                "flags": {**flags, "http": {"address": shown(host, port)}},
+                "flags": dict(flags),
                 "reserved": reserved.fileno(),
             },
         )

@@ -128,6 +128,12 @@ def test_a_grpc_port_in_use_is_refused_from_inside(server: Server, tmp_path: Pat
     assert "Traceback" not in said
 
 
+def test_what_is_refused_inside_leaves_nothing_behind(tmp_path: Path) -> None:
+    said = refusal("--data", str(tmp_path / "data"), "--grpc", "127.0.0.1:0", "--http", "0.0.0.0:0")
+    assert said.startswith("instanced: SystemAPIUsers: it is not set, and other machines may reach 0.0.0.0:0")
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"lock"}
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order_and_leaves_nothing_behind(starting: Starting, how: signal.Signals) -> None:
     server = starting(*HOST)

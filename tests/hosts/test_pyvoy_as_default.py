@@ -1,0 +1,57 @@
+"""What is tested of the default host and holds of the fast one as it stands: the same tests, on servers with pyvoy."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.crash.test_drain import (
+    test_a_health_stream_through_the_gateway_ends_at_once,
+    test_health_and_reflection_streams_end_at_once,
+    test_what_is_stored_when_a_loaded_server_stops_is_what_was_acknowledged,
+)
+from tests.hosts.certificates import Authority
+from tests.hosts.test_tls import (
+    authority,
+    test_a_plain_caller_of_a_tls_port_is_let_go,
+    test_a_renewed_certificate_is_shown_without_a_restart,
+    test_callers_must_show_a_certificate_where_there_are_authorities_for_it,
+    test_grpc_and_json_are_served_over_tls_on_one_port,
+    test_large_messages_cross_tls_whole,
+)
+from tests.servers import Server, start
+from tests.tools import unavailable
+
+__all__ = [
+    "authority",
+    "test_a_health_stream_through_the_gateway_ends_at_once",
+    "test_a_plain_caller_of_a_tls_port_is_let_go",
+    "test_a_renewed_certificate_is_shown_without_a_restart",
+    "test_callers_must_show_a_certificate_where_there_are_authorities_for_it",
+    "test_grpc_and_json_are_served_over_tls_on_one_port",
+    "test_health_and_reflection_streams_end_at_once",
+    "test_large_messages_cross_tls_whole",
+    "test_what_is_stored_when_a_loaded_server_stops_is_what_was_acknowledged",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    if importlib.util.find_spec("pyvoy") is None:
+        unavailable("pyvoy is not installed; make pyvoy installs it")
+
+
+@pytest.fixture
+def starting(starting: Callable[..., Server]) -> Callable[..., Server]:
+    return lambda *arguments, **options: starting("--host", "pyvoy", *arguments, **options)
+
+
+@pytest.fixture(scope="module")
+def tls_server(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Authority]]:
+    folder = tmp_path_factory.mktemp("tls")
+    authority = Authority(folder)
+    certificate, key = authority.issue("server")
+    env = {"INSTANCED_TLS_CERTPATH": str(certificate), "INSTANCED_TLS_KEYPATH": str(key)}
+    server = start(folder / "data", "--host", "pyvoy", env=env)
+    yield server, authority
+    assert server.stop() == 0
