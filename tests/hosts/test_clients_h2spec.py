@@ -81,7 +81,7 @@ def _cases(report: Path) -> Iterator[tuple[Case, bool]]:
 
 
 def test_the_one_port_is_no_worse_than_grpc_aio(
-    program: Path, server: Server, tmp_path: Path, record_property: Callable[[str, object], None]
+    program: Path, server: Server, tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     def passed(job: tuple[int, str, str]) -> tuple[str, str, dict[Case, bool]]:
         number, address, part = job
@@ -96,7 +96,9 @@ def test_the_one_port_is_no_worse_than_grpc_aio(
             parts.update(dict.fromkeys(cases, part))
     assert {address: len(cases) for address, cases in results.items()} == {server.http: CASES, server.grpc: CASES}
     failed = {address: sum(not ok for ok in cases.values()) for address, cases in results.items()}
-    record_property("h2spec failures", f"one port {failed[server.http]}, grpc.aio {failed[server.grpc]}, of {CASES}")
+    record_testsuite_property(
+        "h2spec failures", f"one port {failed[server.http]}, grpc.aio {failed[server.grpc]}, of {CASES}"
+    )
     worse = {case for case, ok in results[server.http].items() if not ok and results[server.grpc][case]} - BY_DESIGN
     again = [case for case in worse if not any(_again(program, server, parts[case], case, tmp_path))]
     assert again == []

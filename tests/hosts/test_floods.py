@@ -4,6 +4,7 @@ import contextlib
 import struct
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.servers import Server
 
 CANCEL = struct.pack(">I", 8)
 CALLS = 5_000
+SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 def rapid_reset() -> bytes:
@@ -63,11 +65,12 @@ def empty_data() -> bytes:
 FLOODS = (rapid_reset, continuation, empty_continuation, hpack, pings, settings, empty_data)
 
 
+@pytest.mark.parametrize("one_port", [True, False], ids=["one-port", "grpc-port"])
 @pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
-def test_a_flood_harms_nobody_else(server: Server, flood: Any) -> None:
+def test_a_flood_harms_nobody_else(server: Server, flood: Any, one_port: bool) -> None:
     sent = flood()
     before = resident(server)
-    with grpc.insecure_channel(server.http) as channel, connect(server) as peer:
+    with grpc.insecure_channel(server.http) as channel, connect(server, one_port=one_port) as peer:
         health: Any = health_pb2_grpc.HealthStub(channel)
         health.Check(health_pb2.HealthCheckRequest(), timeout=10)
         sender = threading.Thread(target=_send, args=(peer, OPENING + sent))
@@ -86,7 +89,40 @@ def test_a_flood_harms_nobody_else(server: Server, flood: Any) -> None:
         sender.join()
     assert longest < 5
     if before:
-        assert resident(server) - before < 64 << 20
+        assert resident(server) - before < 128 << 20
+
+
+@pytest.mark.parametrize("one_port", [True, False], ids=["one-port", "grpc-port"])
+def test_resets_over_and_over_do_not_add_up(starting: Callable[..., Server], one_port: bool) -> None:
+    server = starting()
+    sent = OPENING + rapid_reset()
+
+    def flood() -> None:
+        with connect(server, one_port=one_port) as peer:
+            sender = threading.Thread(target=_send, args=(peer, sent))
+            sender.start()
+            while sender.is_alive():
+                is_closed(peer)
+                peer.settimeout(20)
+                time.sleep(0.002)
+            sender.join()
+            time.sleep(0.1)
+
+    flood()
+    before = resident(server)
+    for _ in range(8):
+        flood()
+    assert resident(server) - before < 96 << 20
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("one_port", [True, False], ids=["one-port", "grpc-port"])
+def test_two_thousand_calls_at_once_on_one_connection_are_all_answered(server: Server, one_port: bool) -> None:
+    with grpc.insecure_channel(server.http if one_port else server.grpc) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        for _ in range(2):
+            calls = [health.Check.future(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(2_000)]
+            assert {call.result().status for call in calls} == {SERVING}
 
 
 def resident(server: Server) -> int:
