@@ -16,7 +16,7 @@ from gateway._metadata import read_metadata
 from gateway._method import Unreadable, call_stream, call_unary
 from gateway._protocol import CallProtocol, End, Exchange, to_request
 from gateway._status import Refused, Status, invalid
-from gateway._types import Handler, Metadata, Receive, Reply, Scope, Send
+from gateway._types import Event, Handler, Metadata, Receive, Reply, Scope, Send
 
 _log = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ class Call:
             event = {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
             if self._protocol.trailers is not None:
                 event["trailers"] = True
-            await self._send(event)
+            await self._emit(event)
 
     async def _write(self, message: object) -> None:
         encoded = self._encoded(message)
@@ -220,7 +220,16 @@ class Call:
         self._context.compress_next = True
         body = self._protocol.stream_message(self._exchange, encoded, compress=compress)
         if not self._head_only:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            await self._emit({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _emit(self, event: Event) -> None:
+        try:
+            await self._send(event)
+        except OSError:
+            # What a host raises once the caller is gone, https://asgi.readthedocs.io/en/latest/specs/www.html.
+            self._lifetime.end(GONE)
+            await asyncio.sleep(0)
+            raise asyncio.CancelledError from None
 
     def _compresses(self) -> bool:
         wanted = self._context.compression is not grpc.Compression.NoCompression

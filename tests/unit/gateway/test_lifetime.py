@@ -240,3 +240,31 @@ async def test_nothing_is_left_running_after_a_call(make_gateway: MakeGateway, s
     await request(make_gateway(), "POST", RPC, b"{}", headers={"grpc-timeout": "10S"})
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_host_that_says_while_sending_that_the_caller_is_gone_cancels_the_call(
+    make_gateway: MakeGateway, servicer: EchoServicer, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[bool] = []
+
+    async def stream(received: Any, context: Any) -> Any:
+        context.add_done_callback(lambda _: ended.append(context.cancelled()))
+        for _ in range(3):
+            yield EchoReply(text="x")
+
+    servicer.server_stream = stream
+    gateway, left = make_gateway(), asyncio.Event()
+
+    async def leave(scope: Any, receive: Any, send: Any) -> None:
+        async def lose(event: Any) -> None:
+            if event["type"] == "http.response.body":
+                raise BrokenPipeError
+            await send(event)
+
+        await gateway(scope, receive, lose)
+        left.set()
+
+    with caplog.at_level("ERROR"):
+        await request(leave, "POST", f"/{SERVICE}/ServerStream", ONE, content_type=GRPC_WEB, gone=left)
+    assert ended == [True]
+    assert not caplog.records
