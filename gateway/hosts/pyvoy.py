@@ -303,6 +303,9 @@ def bootstrap(
                     "address": {"socket_address": {"address": host, "port_value": port, "ipv4_compat": host == "::"}},
                     # Else a second server binds the same port, and each gets some of the connections.
                     "enable_reuse_port": False,
+                    # A connection that says nothing: something has to wait for its first bytes for a limit to count.
+                    "listener_filters": [] if tls else [_FIRST_BYTES],
+                    "listener_filters_timeout": _seconds(limits.header_timeout),
                     "filter_chains": [chain],
                 }
             ]
@@ -383,6 +386,10 @@ def _watched(name: str, path: Path) -> dict[str, Any]:
 
 
 _STATS: Final = "http"
+_FIRST_BYTES: Final = {
+    "name": "envoy.filters.listener.tls_inspector",
+    "typed_config": {"@type": f"{_TYPES}filters.listener.tls_inspector.v3.TlsInspector"},
+}
 _LONGEST_SOCKET_PATH: Final = 100
 _MAX_HEADERS: Final = 1000
 _MAX_STREAMS: Final = 1000

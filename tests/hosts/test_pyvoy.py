@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import requests
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.crash.stored import write_lock
 from tests.servers import INSTANCED, Server, start, wait_until
 from tests.tools import unavailable
 
@@ -141,6 +143,63 @@ def test_a_signal_ends_it_in_order_and_leaves_nothing_behind(starting: Starting,
     assert server.stop(how) == 0
     assert {path.name for path in server.data.iterdir()} == {"instanced.db", "local-user.key", "lock"}
     assert server.lines("stopped")
+
+
+def test_a_running_call_finishes_after_sigterm_and_new_connections_are_refused(starting: Starting) -> None:
+    server = starting(*HOST, env={"INSTANCED_SHUTDOWNGRACE": "300s"})
+    token = server.token()
+    with ThreadPoolExecutor(1) as pool:
+        with write_lock(server.data):
+            running = pool.submit(server.add, "Running")
+            wait_until(lambda: active(server) == 1)
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: server.lines("draining"))
+            wait_until(lambda: refuses(server))
+            assert server.process.poll() is None
+        assert token
+        assert running.result(30)
+    assert server.wait() == 0
+
+
+def test_a_second_signal_ends_it_at_once(starting: Starting) -> None:
+    server = starting(*HOST, env={"INSTANCED_SHUTDOWNGRACE": "300s"})
+    server.token()
+    with ThreadPoolExecutor(1) as pool, write_lock(server.data):
+        running = pool.submit(server.add, "Running")
+        wait_until(lambda: active(server) == 1)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: server.lines("draining"))
+        assert server.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+        with pytest.raises(requests.exceptions.ConnectionError):
+            running.result(30)
+
+
+def test_a_call_that_outlasts_the_grace_is_cut(starting: Starting) -> None:
+    server = starting(*HOST, env={"INSTANCED_SHUTDOWNGRACE": "500ms"})
+    server.token()
+    with ThreadPoolExecutor(1) as pool, write_lock(server.data):
+        running = pool.submit(server.add, "Running")
+        wait_until(lambda: active(server) == 1)
+        assert server.stop() == 0
+        assert isinstance(running.exception(30), Exception)
+
+
+def active(server: Server) -> int:
+    """Return how many requests Envoy has under way, as its administration interface says."""
+    (admin,) = server.data.glob("envoy-*.sock")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(admin))
+        connection.sendall(b"GET /stats?filter=downstream_rq_active HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        with connection.makefile("rb") as reply:
+            return int(reply.read().partition(b"http.http.downstream_rq_active: ")[2].split()[0])
+
+
+def refuses(server: Server) -> bool:
+    try:
+        connect(server).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_what_a_killed_server_left_is_removed_by_the_next(starting: Starting) -> None:
@@ -278,6 +337,7 @@ def typed(server: Server) -> dict[str, str]:
             b"HTTP/1.1 408 ",
         ),
         (b"PRI * HT", b"HTTP/1.1 408 "),
+        (b"", b""),
     ],
 )
 def test_a_peer_that_stalls_is_cut_off_and_others_are_not(starting: Starting, sent: bytes, answered: bytes) -> None:

@@ -11,6 +11,17 @@ from tests.crash.test_drain import (
     test_what_is_stored_when_a_loaded_server_stops_is_what_was_acknowledged,
 )
 from tests.hosts.certificates import Authority
+from tests.hosts.test_floods import (
+    test_a_flood_harms_nobody_else,
+    test_resets_over_and_over_do_not_add_up,
+    test_two_thousand_calls_at_once_on_one_connection_are_all_answered,
+)
+from tests.hosts.test_stalled_peers import (
+    HURRIED,
+    test_a_call_among_a_thousand_idle_connections,
+    test_a_peer_that_stalls_is_let_go_at_every_stage_and_others_are_served,
+    test_peers_that_reset_their_connection_leave_nothing_behind,
+)
 from tests.hosts.test_tls import (
     authority,
     test_a_plain_caller_of_a_tls_port_is_let_go,
@@ -24,13 +35,19 @@ from tests.tools import unavailable
 
 __all__ = [
     "authority",
+    "test_a_call_among_a_thousand_idle_connections",
+    "test_a_flood_harms_nobody_else",
     "test_a_health_stream_through_the_gateway_ends_at_once",
+    "test_a_peer_that_stalls_is_let_go_at_every_stage_and_others_are_served",
     "test_a_plain_caller_of_a_tls_port_is_let_go",
     "test_a_renewed_certificate_is_shown_without_a_restart",
     "test_callers_must_show_a_certificate_where_there_are_authorities_for_it",
     "test_grpc_and_json_are_served_over_tls_on_one_port",
     "test_health_and_reflection_streams_end_at_once",
     "test_large_messages_cross_tls_whole",
+    "test_peers_that_reset_their_connection_leave_nothing_behind",
+    "test_resets_over_and_over_do_not_add_up",
+    "test_two_thousand_calls_at_once_on_one_connection_are_all_answered",
     "test_what_is_stored_when_a_loaded_server_stops_is_what_was_acknowledged",
 ]
 
@@ -39,6 +56,20 @@ __all__ = [
 def installed() -> None:
     if importlib.util.find_spec("pyvoy") is None:
         unavailable("pyvoy is not installed; make pyvoy installs it")
+
+
+@pytest.fixture(scope="module")
+def server(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = start(tmp_path_factory.mktemp("pyvoy") / "data", "--host", "pyvoy")
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def hurried(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = start(tmp_path_factory.mktemp("hurried") / "data", "--host", "pyvoy", env=HURRIED)
+    yield running
+    assert running.stop() == 0
 
 
 @pytest.fixture

@@ -36,17 +36,17 @@ STAGES = {
 }
 # One second for the start of a connection, one until a ping is sent, one for its answer, and the machine's own time.
 LET_GO_WITHIN = 8.0
+HURRIED = {
+    "INSTANCED_HTTP_RECEIVETIMEOUT": "1s",
+    "INSTANCED_GRPC_KEEPALIVETIME": "1s",
+    "INSTANCED_GRPC_KEEPALIVETIMEOUT": "1s",
+}
 
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that waits a second for anything."""
-    env = {
-        "INSTANCED_HTTP_RECEIVETIMEOUT": "1s",
-        "INSTANCED_GRPC_KEEPALIVETIME": "1s",
-        "INSTANCED_GRPC_KEEPALIVETIMEOUT": "1s",
-    }
-    server = start(tmp_path_factory.mktemp("hurried") / "data", env=env)
+    server = start(tmp_path_factory.mktemp("hurried") / "data", env=HURRIED)
     yield server
     assert server.stop() == 0
 
