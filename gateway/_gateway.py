@@ -24,6 +24,7 @@ from gateway._protocol_grpc_web import GRPCWeb
 from gateway._protocol_json import PlainJSON
 from gateway._route import Route, routes_of
 from gateway._router import Match, Router
+from gateway._status import refused
 from gateway._template import Template
 from gateway._types import ASGIApplication, Event, Handler, Headers, Receive, Reply, Scope, Send
 
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 DEFAULT_RECEIVE_TIMEOUT: Final = 30.0
+DEFAULT_MAX_CONCURRENT_CALLS: Final = 10_000
 
 # A caller that does not take trailers never learns how its call ended.
 _WITHOUT_TRAILERS: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
@@ -40,6 +42,7 @@ _WITHOUT_TRAILERS: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
     [],
 )
 _READS: Final = ("GET", "HEAD")
+_TOO_MANY_CALLS: Final = refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls run at once; try again later")
 _RPC_PATH: Final = re.compile(r"/[^/]+/[^/]+")
 _WITHOUT_BODY_BY_NATURE: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _ORDER_OF_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -70,6 +73,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         max_message_bytes: the longest request message; the limit acts while it is received.
         json_unknown_fields: `refuse` what no field takes with INVALID_ARGUMENT, or `ignore` it.
         receive_timeout: seconds for the whole body of a request with one message to arrive.
+        max_concurrent_calls: how many may run at once; one more is RESOURCE_EXHAUSTED, as under grpc.aio.
     """
 
     def __init__(
@@ -81,11 +85,14 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         json_unknown_fields: UnknownFields = "refuse",
         receive_timeout: float = DEFAULT_RECEIVE_TIMEOUT,
+        max_concurrent_calls: int = DEFAULT_MAX_CONCURRENT_CALLS,
     ) -> None:
         super().__init__(application)
         self._cors = CORS(cors_origins)
         self._max_message_bytes = max_message_bytes
         self._receive_timeout = receive_timeout
+        self._max_concurrent_calls = max_concurrent_calls
+        self._running = 0
         self._router: Router[Route] = Router()
         self._methods: dict[str, Method] = {}
         self._services: set[str] = set()
@@ -238,10 +245,15 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             bodyless and (method != "POST" or b"content-type" not in head),
             self._max_message_bytes,
             headers,
-            match.refusal,
+            match.refusal if self._running < self._max_concurrent_calls else _TOO_MANY_CALLS,
         )
         call = Call(spoken.protocol, exchange, scope, receive, send)
-        if not await call.run(self._find_handler, self._receive_timeout):
+        self._running += 1
+        try:
+            answered = await call.run(self._find_handler, self._receive_timeout)
+        finally:
+            self._running -= 1
+        if not answered:
             await self._refuse(scope, send, spoken, headers, self._not_found())
 
     def _find(

@@ -32,6 +32,7 @@ def native_server(
     answer = int(settings.keepalive_timeout.total_seconds() * 1000)
     return grpc.aio.server(
         interceptors=interceptors,
+        maximum_concurrent_rpcs=settings.max_concurrent_calls,
         options=[
             # Else a second server binds the same port, and each gets some of the calls.
             ("grpc.so_reuseport", 0),

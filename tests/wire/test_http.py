@@ -7,10 +7,12 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import requests
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from zitadel import admin_pb2, admin_pb2_grpc, system_pb2
 
 from tests.servers import Server
@@ -235,3 +237,16 @@ def test_a_key_that_is_not_the_certificates_is_refused(starting: Starting, tmp_p
     env = {"INSTANCED_TLS_CERTPATH": f"{tmp_path}/certificate.pem", "INSTANCED_TLS_KEYPATH": f"{tmp_path}/key.pem"}
     with pytest.raises(RuntimeError, match="instanced: TLS"):
         starting(env=env)
+
+
+def test_a_listener_takes_only_so_many_calls_at_once(starting: Starting) -> None:
+    server = starting(env={"INSTANCED_GRPC_MAXCONCURRENTCALLS": "1", "INSTANCED_HTTP_MAXCONCURRENTCALLS": "1"})
+    with grpc.insecure_channel(server.grpc) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)  # its published types lack the methods
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as raised:
+            health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        watch.cancel()
+    assert requests.get(f"{server.url}/admin/v1/healthz", timeout=10).status_code == 200

@@ -268,3 +268,25 @@ async def test_a_host_that_says_while_sending_that_the_caller_is_gone_cancels_th
         await request(leave, "POST", f"/{SERVICE}/ServerStream", ONE, content_type=GRPC_WEB, gone=left)
     assert ended == [True]
     assert not caplog.records
+
+
+async def test_more_calls_at_once_than_the_limit_are_refused_and_later_ones_are_not(
+    make_gateway: MakeGateway, servicer: EchoServicer
+) -> None:
+    go = asyncio.Event()
+
+    async def wait(received: Any, context: Any) -> Any:
+        await go.wait()
+        return EchoReply()
+
+    servicer.unary = wait
+    gateway = make_gateway(max_concurrent_calls=2)
+    running = [asyncio.create_task(request(gateway, "POST", RPC, b"{}", content_type=JSON)) for _ in range(2)]
+    await asyncio.sleep(0)
+    refused = await request(gateway, "POST", RPC, b"{}", content_type=JSON)
+    assert (refused.status, refused.json()["code"]) == (429, 8)
+    web = web_result(await request(gateway, "POST", RPC, ONE, content_type=GRPC_WEB))
+    assert web.status == 8
+    go.set()
+    assert [reply.status for reply in await asyncio.gather(*running)] == [200, 200]
+    assert (await request(gateway, "POST", RPC, b"{}", content_type=JSON)).status == 200
