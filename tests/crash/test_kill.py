@@ -17,7 +17,7 @@ from tests.crash.conftest import KillFigures
 from tests.crash.stored import Stored, assert_is, commits_in_log, contents, database
 from tests.servers import Server
 
-ROUNDS = int(os.environ.get("INSTANCED_KILL_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "10"))
 CALLERS = 32
 KILLER = Path(__file__).with_name("killer.py")
 # From the first acknowledged call on, in seconds.

@@ -67,18 +67,18 @@ FLOODS = (rapid_reset, continuation, empty_continuation, hpack, pings, settings,
 
 @pytest.mark.parametrize("one_port", [True, False], ids=["one-port", "grpc-port"])
 @pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
-def test_a_flood_harms_nobody_else(server: Server, flood: Any, one_port: bool) -> None:
+def test_others_are_answered_within_five_seconds_of_a_flood(server: Server, flood: Any, one_port: bool) -> None:
     sent = flood()
     before = resident(server)
     with grpc.insecure_channel(server.http) as channel, connect(server, one_port=one_port) as peer:
         health: Any = health_pb2_grpc.HealthStub(channel)
-        health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        _check_until_answered(health)
         sender = threading.Thread(target=_send, args=(peer, OPENING + sent))
         sender.start()
         longest, ends = 0.0, time.monotonic() + 20
         while True:
             called = time.monotonic()
-            assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status
+            _check_until_answered(health)
             longest = max(longest, time.monotonic() - called)
             if not sender.is_alive():
                 break
@@ -129,6 +129,19 @@ def resident(server: Server) -> int:
     """Return the bytes of memory that the server holds, 0 where there is no /proc."""
     status = Path(f"/proc/{server.process.pid}/statm")
     return int(status.read_text().split()[1]) * 4096 if status.exists() else 0
+
+
+def _check_until_answered(health: Any) -> None:
+    # Where a flood has filled the queue of calls that wait, which bounds what it can hold, others are refused meanwhile.
+    while True:
+        try:
+            assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == SERVING
+        except grpc.RpcError as error:
+            refused: Any = error
+            assert refused.code() in {grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _send(peer: Any, sent: bytes) -> None:
