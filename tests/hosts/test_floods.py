@@ -132,7 +132,7 @@ def resident(server: Server) -> int:
 
 
 def _check_until_answered(health: Any) -> None:
-    # Where a flood has filled the queue of calls that wait, which bounds what it can hold, others are refused meanwhile.
+    # Where a flood has filled the queue of waiting calls, which bounds what it can hold, others are refused meanwhile.
     while True:
         try:
             assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == SERVING
