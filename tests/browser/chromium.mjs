@@ -10,32 +10,38 @@ const QUIET = [
   "--no-first-run",
 ];
 
-/** Runs `visit(page)` on a page of Chromium; resolves to its result, the page's complaints and every preflight sent. */
-export async function browse({ chromium: executablePath, url }, visit) {
-  const browser = await chromium.launch({ executablePath, args: QUIET });
+/**
+ * Runs `visit(page)` on a page of Chromium; resolves to its result, the page's complaints and every exchange with a server.
+ * The certificate whose key has the hash `trusted` is accepted, no other that no authority vouches for.
+ */
+export async function browse({ chromium: executablePath, url, trusted }, visit) {
+  const trust = trusted ? [`--ignore-certificate-errors-spki-list=${trusted}`] : [];
+  const browser = await chromium.launch({ executablePath, args: [...QUIET, ...trust] });
   try {
     const page = await browser.newPage({ viewport: { width: 960, height: 1080 } });
     const complaints = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-    const preflights = await notePreflights(page);
+    const exchanges = await noteExchanges(page);
     await page.goto(url);
     const result = await visit(page);
-    return { result, complaints, preflights };
+    return { result, complaints, exchanges };
   } finally {
     await browser.close();
   }
 }
 
-// Playwright hides preflights; the DevTools protocol shows them.
-async function notePreflights(page) {
-  const preflights = [];
+// Playwright hides preflights and versions of HTTP; the DevTools protocol shows them.
+async function noteExchanges(page) {
+  const exchanges = [];
+  const methods = new Map();
   const devtools = await page.context().newCDPSession(page);
   await devtools.send("Network.enable");
-  devtools.on("Network.responseReceived", ({ type, response }) => {
-    if (type === "Preflight") preflights.push({ url: response.url, status: response.status });
-  });
-  return preflights;
+  devtools.on("Network.requestWillBeSent", ({ requestId, request }) => methods.set(requestId, request.method));
+  devtools.on("Network.responseReceived", ({ requestId, response: { url, status, protocol } }) =>
+    exchanges.push({ method: methods.get(requestId), url, status, protocol }),
+  );
+  return exchanges;
 }
 
 /** Reads the job that the tests write on stdin. */

@@ -3,7 +3,7 @@
 import { create, fromBinary, fromJson, toBinary, toJson } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 import { GrpcWebClientBase, MethodDescriptor, StatusCode } from "grpc-web";
 import { BadRequestSchema } from "../../examples/web/generated/google/rpc/error_details_pb.js";
 import { AdminService } from "../../examples/web/generated/zitadel/admin_pb.js";
@@ -14,21 +14,26 @@ const services = { SystemService, AdminService };
 const violationsOf = (badRequests) =>
   badRequests.flatMap((one) => one.fieldViolations).map(({ field, description }) => ({ field, description }));
 
-async function connectWeb(server, service, method, request, metadata) {
-  let headers = {};
-  const client = createClient(service, createGrpcWebTransport({ baseUrl: server }));
-  try {
-    const onHeader = (received) => (headers = Object.fromEntries(received));
-    const reply = await client[method.localName](fromJson(method.input, request), { headers: metadata, onHeader });
-    return { message: toJson(method.output, reply), headers };
-  } catch (thrown) {
-    const error = ConnectError.from(thrown);
-    const violations = violationsOf(error.findDetails(BadRequestSchema));
-    // connect-web gives the headers of a failed call as part of the error.
-    headers = Object.fromEntries(error.metadata);
-    return { error: { code: Code[error.code], message: error.rawMessage, violations }, headers };
-  }
+function connectWeb(transportTo) {
+  return async (server, service, method, request, metadata) => {
+    let headers = {};
+    const client = createClient(service, transportTo(server));
+    try {
+      const onHeader = (received) => (headers = Object.fromEntries(received));
+      const reply = await client[method.localName](fromJson(method.input, request), { headers: metadata, onHeader });
+      return { message: toJson(method.output, reply), headers };
+    } catch (thrown) {
+      const error = ConnectError.from(thrown);
+      const violations = violationsOf(error.findDetails(BadRequestSchema));
+      // connect-web gives the headers of a failed call as part of the error.
+      headers = Object.fromEntries(error.metadata);
+      return { error: { code: Code[error.code], message: error.rawMessage, violations }, headers };
+    }
+  };
 }
+
+const byConnect = (useBinaryFormat) => (baseUrl) =>
+  createConnectTransport({ baseUrl, useBinaryFormat, useHttpGet: true });
 
 function grpcWeb(format) {
   return (server, service, method, request, metadata) => {
@@ -67,7 +72,13 @@ function grpcWeb(format) {
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 
-const clients = { "connect-web": connectWeb, "grpc-web": grpcWeb("binary"), "grpc-web-text": grpcWeb("text") };
+const clients = {
+  "connect-web": connectWeb((baseUrl) => createGrpcWebTransport({ baseUrl })),
+  "connect-json": connectWeb(byConnect(false)),
+  "connect-binary": connectWeb(byConnect(true)),
+  "grpc-web": grpcWeb("binary"),
+  "grpc-web-text": grpcWeb("text"),
+};
 
 window.call = (client, server, path, request, metadata) => {
   const [service, name] = path.split("/");

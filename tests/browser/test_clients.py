@@ -1,20 +1,35 @@
-"""Published gRPC-Web clients, in Chromium, on a page of another origin than the server's."""
+"""Published clients of gRPC-Web and Connect, in Chromium, on a page of another origin than the server's.
+
+Each on the one port of either host, plain and over TLS.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests import tools
 from tests.browser.conftest import Visit
-from tests.servers import Server
+from tests.fronts import Front, front_of
 
 pytestmark = tools.BUILDS_FIRST
 
-CLIENTS = ("connect-web", "grpc-web", "grpc-web-text")
+PROTOCOLS = {
+    "connect-web": "grpc-web",
+    "grpc-web": "grpc-web",
+    "grpc-web-text": "grpc-web-text",
+    "connect-json": "connect",
+    "connect-binary": "connect",
+}
+CLIENTS = tuple(PROTOCOLS)
+# Connect refuses with a status of HTTP, of which Chromium tells on the console.
+REFUSAL = "Failed to load resource: the server responded with a status of 4"
 ADD, GET = "SystemService/AddInstance", "AdminService/GetMyInstance"
+
+front = front_of("plain", "tls", "pyvoy-tls")
 
 
 @dataclass
@@ -23,13 +38,19 @@ class Visited:
 
     replies: Mapping[str, Mapping[str, Any]]
     complaints: list[str]
-    preflights: list[dict[str, Any]]
+    exchanges: list[dict[str, Any]]
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """What was sent to the server beside preflights."""
+        return [exchange for exchange in self.exchanges if exchange["method"] != "OPTIONS"]
 
 
 @pytest.fixture(scope="module")
-def visited(visit: Visit, server: Server) -> Visited:
+def visited(visit: Visit, front: Front) -> Visited:
     """Make every call with every client in one visit: Chromium takes longer to start than all of them."""
     calls: list[list[object]] = []
+    server = front.server
     for client in CLIENTS:
         request = {
             "instanceName": f"Over {client}",
@@ -39,19 +60,19 @@ def visited(visit: Visit, server: Server) -> Visited:
         broken = {"ownerEmail": {"email": "nobody"}, "ownerPassword": {"password": "short"}, "defaultLanguage": "???"}
         bearer, asked = server.bearer(), {"x-zitadel-instance-host": f"{client}.browser.example"}
         calls += (
-            [client, server.url, ADD, request, {**bearer, "x-request-id": f"{client}.1"}],
-            [client, server.url, GET, {}, {**bearer, **asked}],
-            [client, server.url, ADD, broken, {**bearer, "x-request-id": f"{client}.2"}],
-            [client, server.url, GET, {}, {"authorization": f"{bearer['authorization']}x", **asked}],
-            [client, server.url, GET, {}, {**bearer, "x-zitadel-instance-host": "nobody.browser.example"}],
+            [client, front.url, ADD, request, {**bearer, "x-request-id": f"{client}.1"}],
+            [client, front.url, GET, {}, {**bearer, **asked}],
+            [client, front.url, ADD, broken, {**bearer, "x-request-id": f"{client}.2"}],
+            [client, front.url, GET, {}, {"authorization": f"{bearer['authorization']}x", **asked}],
+            [client, front.url, GET, {}, {**bearer, "x-zitadel-instance-host": "nobody.browser.example"}],
         )
-    outcome = visit("visit_clients.mjs", "tests/browser/clients.html", calls=calls)
+    outcome = visit("visit_clients.mjs", "tests/browser/clients.html", calls=calls, trusted=front.key_hash)
     names = ("added", "read", "broken", "refused", "unknown")
     replies = iter(outcome["result"])
     return Visited(
         {client: {name: next(replies) for name in names} for client in CLIENTS},
         outcome["complaints"],
-        outcome["preflights"],
+        [exchange for exchange in outcome["exchanges"] if exchange["url"].startswith(front.url)],
     )
 
 
@@ -123,17 +144,35 @@ def test_the_page_reads_the_id_of_its_request(client: str, replies: Mapping[str,
     assert set(ids) == {f"{client}.{number}"}
 
 
-def test_chromium_asked_by_preflight_and_was_allowed(visited: Visited, server: Server) -> None:
-    paths = {f"{server.url}/zitadel.system.v1.{ADD}", f"{server.url}/zitadel.admin.v1.{GET}"}
-    assert {preflight["url"] for preflight in visited.preflights} == paths
-    assert {preflight["status"] for preflight in visited.preflights} == {204}
+def test_chromium_asked_by_preflight_and_was_allowed(visited: Visited, front: Front) -> None:
+    preflights = [exchange for exchange in visited.exchanges if exchange["method"] == "OPTIONS"]
+    paths = {f"{front.url}/zitadel.system.v1.{ADD}", f"{front.url}/zitadel.admin.v1.{GET}"}
+    assert {preflight["url"].partition("?")[0] for preflight in preflights} == paths
+    assert {preflight["status"] for preflight in preflights} == {204}
 
 
-def test_the_page_has_nothing_to_complain_of(visited: Visited) -> None:
-    assert visited.complaints == []
+def test_connect_gets_what_has_no_side_effects(visited: Visited) -> None:
+    gets = [urlsplit(call["url"]) for call in visited.calls if call["method"] == "GET"]
+    assert {url.path for url in gets} == {f"/zitadel.admin.v1.{GET}"}
+    asked = [parse_qs(url.query) for url in gets]
+    assert {query["connect"][0] for query in asked} == {"v1"}
+    assert sorted(query["encoding"][0] for query in asked) == ["json"] * 3 + ["proto"] * 3
 
 
-def test_every_call_was_a_call_of_grpc_web(visited: Visited, server: Server) -> None:
-    protocols = {line["protocol"] for line in server.lines() if str(line.get("request_id", "")).endswith((".1", ".2"))}
+def test_chromium_spoke_the_version_of_http_that_the_host_gives_it(visited: Visited, front: Front) -> None:
+    assert len(visited.calls) == 5 * len(CLIENTS)
+    assert {exchange["protocol"] for exchange in visited.exchanges} == {front.http_of_browsers}
+
+
+def test_the_page_has_nothing_to_complain_of_but_refusals(visited: Visited) -> None:
+    refusals = [complaint for complaint in visited.complaints if complaint.startswith(REFUSAL)]
+    assert visited.complaints == refusals
+    assert sorted(call["status"] for call in visited.calls if call["status"] != 200) == [400, 400, 401, 401, 404, 404]
+    assert len(refusals) == 6
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_every_call_was_a_call_of_its_protocol(client: str, visited: Visited, front: Front, number: int) -> None:
     assert visited.replies
-    assert protocols == {"grpc-web", "grpc-web-text"}
+    [line] = [line for line in front.server.lines() if line.get("request_id") == f"{client}.{number}"]
+    assert line["protocol"] == PROTOCOLS[client]
