@@ -3,9 +3,9 @@
 import base64
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,37 +54,41 @@ class Front:
         return grpc.secure_channel(self.server.http, grpc.ssl_channel_credentials(self.ca.read_bytes()))
 
 
-@contextmanager
-def _started(folder: Path, *, fast: bool, tls: bool) -> Iterator[Front]:
-    if fast and importlib.util.find_spec("pyvoy") is None:
-        tools.unavailable("pyvoy is not installed; make pyvoy installs it")
+RUNNING = pytest.StashKey[dict[str, Front]]()
+
+
+def _start(folder: Path, *, fast: bool, tls: bool) -> Front:
     ca = certificate = None
     env = {}
     if tls:
         authority = Authority(folder)
         ca, (certificate, key) = authority.ca, authority.issue("server")
         env = {"INSTANCED_TLS_CERTPATH": str(certificate), "INSTANCED_TLS_KEYPATH": str(key)}
-    server = start(folder / "data", *(("--host", "pyvoy") if fast else ()), env=env)
-    try:
-        yield Front(server, fast, ca, certificate)
-    finally:
-        status = server.stop()
-    assert status == 0
+    return Front(start(folder / "data", *(("--host", "pyvoy") if fast else ()), env=env), fast, ca, certificate)
+
+
+def _stop(front: Front) -> None:
+    assert front.server.stop() == 0
 
 
 def front_of(*names: str) -> Callable[..., Any]:
     """Return a fixture that is each of the named set-ups in turn: `plain`, `tls`, `pyvoy`, `pyvoy-tls`.
 
-    Without names the tests parametrize it themselves.
+    Without names the tests parametrize it themselves. Each set-up is one server, which all tests share as they share
+    the fixture `server`, the first of them.
     """
 
     @pytest.fixture(scope="module", params=names or None, name="front")
-    def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-        if request.param == "plain":
-            yield Front(request.getfixturevalue("server"))
-            return
-        fast, tls = "pyvoy" in request.param, "tls" in request.param
-        with _started(tmp_path_factory.mktemp(request.param), fast=fast, tls=tls) as running:
-            yield running
+    def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Front:
+        name: str = request.param
+        running = request.session.stash.setdefault(RUNNING, {})
+        if name == "plain":
+            return Front(request.getfixturevalue("server"))
+        if "pyvoy" in name and importlib.util.find_spec("pyvoy") is None:
+            tools.unavailable("pyvoy is not installed; make pyvoy installs it")
+        if name not in running:
+            running[name] = _start(tmp_path_factory.mktemp(name), fast="pyvoy" in name, tls="tls" in name)
+            request.session.addfinalizer(partial(_stop, running[name]))
+        return running[name]
 
     return front

@@ -1,4 +1,7 @@
-"""grpcurl, a client in Go that knows nothing of the API but what reflection tells it."""
+"""grpcurl, a client in Go that knows nothing of the API but what reflection tells it.
+
+It calls both addresses, on either host, plain and over TLS.
+"""
 
 import json
 import subprocess
@@ -14,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from zitadel import admin_pb2, instance_pb2, system_pb2
 
 from tests import tools
-from tests.servers import Server
+from tests.fronts import Front, front_of
 
 pytestmark = tools.BUILDS_FIRST
 
@@ -31,7 +34,10 @@ SERVICES = {
 ADD = "zitadel.system.v1.SystemService/AddInstance"
 GETS = ("zitadel.admin.v1.AdminService/GetMyInstance", "zitadel.system.v1.SystemService/GetMyInstance")
 
+Command = Callable[..., list[str | Path]]
 Grpcurl = Callable[..., str]
+
+front = front_of("plain", "tls", "pyvoy-tls")
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +46,29 @@ def program() -> Path:
 
 
 @pytest.fixture(params=["grpc", "http"])
-def grpcurl(program: Path, server: Server, request: pytest.FixtureRequest) -> Grpcurl:
-    """Run grpcurl with these options on either address of the server, then with a symbol or method."""
-    address: str = getattr(server, request.param)
-
-    def run(*words: str, options: tuple[str, ...] = ()) -> str:
-        return tools.run([program, "-plaintext", *options, address, *words])
-
-    return run
+def command(program: Path, front: Front, request: pytest.FixtureRequest) -> Command:
+    """Write the command that runs grpcurl with these options on either address of the server."""
+    trust = ("-cacert", front.ca) if front.ca else ("-plaintext",)
+    address: str = getattr(front.server, request.param)
+    return lambda words, options: [program, *trust, *options, address, *words]
 
 
-def sending(server: Server, message: object, **headers: str) -> tuple[str, ...]:
+@pytest.fixture
+def grpcurl(command: Command) -> Grpcurl:
+    """Run grpcurl with a symbol or method, after these options."""
+    return lambda *words, options=(): tools.run(command(words, options))
+
+
+def sending(front: Front, message: object, **headers: str) -> tuple[str, ...]:
     """Return the options that send a message with the server's token."""
-    fields = {**server.bearer(), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    fields = {**front.server.bearer(), **{name.replace("_", "-"): value for name, value in headers.items()}}
     return ("-d", json.dumps(message), *(word for name, value in fields.items() for word in ("-H", f"{name}: {value}")))
 
 
-def refusal(program: Path, server: Server, method: str, *options: str) -> Any:
+def refusal(command: Command, method: str, *options: str) -> Any:
     """Call and return the status that the server refused with."""
-    command: list[str | Path] = [program, "-plaintext", "-format-error", *options, server.grpc, method]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    refused = command([method], ["-format-error", *options])
+    done = subprocess.run(refused, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode > 64, done.stdout
     return json.loads(done.stderr[done.stderr.index("{") :])
 
@@ -110,12 +119,12 @@ def test_health_is_serving(grpcurl: Grpcurl, service: str) -> None:
 
 
 @pytest.mark.parametrize("method", GETS)
-def test_grpcurl_adds_an_instance_and_reads_it_back(grpcurl: Grpcurl, server: Server, method: str) -> None:
+def test_grpcurl_adds_an_instance_and_reads_it_back(grpcurl: Grpcurl, front: Front, method: str) -> None:
     domain = f"{method.split('.')[1]}{time.time_ns()}.grpcurl.example"
     message = {"instanceName": "Acme", "customDomain": domain, "ownerEmail": {"email": "a@acme.example"}}
-    said = grpcurl(ADD, options=sending(server, message))
+    said = grpcurl(ADD, options=sending(front, message))
     added = json_format.Parse(said, system_pb2.AddInstanceResponse())
-    said = grpcurl(method, options=sending(server, {}, x_zitadel_instance_host=domain))
+    said = grpcurl(method, options=sending(front, {}, x_zitadel_instance_host=domain))
     instance = json_format.Parse(said, admin_pb2.GetMyInstanceResponse()).instance
     assert (instance.id, instance.details) == (added.instance_id, added.details)
     assert instance.name == "Acme"
@@ -125,24 +134,27 @@ def test_grpcurl_adds_an_instance_and_reads_it_back(grpcurl: Grpcurl, server: Se
     assert (second.primary, second.generated) == (False, True)
 
 
-def test_grpcurl_writes_the_names_that_json_has(grpcurl: Grpcurl, server: Server) -> None:
+def test_grpcurl_writes_the_names_that_json_has(grpcurl: Grpcurl, front: Front) -> None:
     message = {"instanceName": "Acme", "ownerEmail": {"email": "a@acme.example"}}
-    added = json.loads(grpcurl(ADD, options=sending(server, message)))
+    added = json.loads(grpcurl(ADD, options=sending(front, message)))
     assert added.keys() == {"instanceId", "details"}
     assert added["details"].keys() == {"sequence", "creationDate", "changeDate", "resourceOwner"}
 
 
-def test_a_token_for_a_domain_of_an_instance_names_that_instance(grpcurl: Grpcurl, server: Server) -> None:
+def test_a_token_for_a_domain_of_an_instance_names_that_instance(grpcurl: Grpcurl, front: Front) -> None:
     domain = f"audience{time.time_ns()}.grpcurl.example"
-    instance_id = server.add("By audience", customDomain=domain)
-    port = server.http.rpartition(":")[2]
-    bearer = server.bearer(f"http://{domain}:{port}")
-    reply = grpcurl(GETS[0], options=("-H", f"authorization: {bearer['authorization']}"))
-    assert json.loads(reply)["instance"]["id"] == instance_id
+    message = {"instanceName": "By audience", "customDomain": domain, "ownerEmail": {"email": "a@acme.example"}}
+    added = json.loads(grpcurl(ADD, options=sending(front, message)))
+    scheme, _, address = front.url.partition("://")
+    bearer = front.server.bearer(f"{scheme}://{domain}:{address.rpartition(':')[2]}")
+    # Where the gateway answers it sees the host that is asked, and the audience has to be that host's.
+    host = ("-insecure", "-authority", domain) if front.fast else ()
+    reply = grpcurl(GETS[0], options=(*host, "-H", f"authorization: {bearer['authorization']}"))
+    assert json.loads(reply)["instance"]["id"] == added["instanceId"]
 
 
-def test_grpcurl_shows_the_details_of_an_error(program: Path, server: Server) -> None:
-    status = refusal(program, server, ADD, *sending(server, {"ownerEmail": {"email": "nobody"}}))
+def test_grpcurl_shows_the_details_of_an_error(command: Command, front: Front) -> None:
+    status = refusal(command, ADD, *sending(front, {"ownerEmail": {"email": "nobody"}}))
     assert status["code"] == 3
     [detail] = status["details"]
     assert detail.pop("@type") == "type.googleapis.com/google.rpc.BadRequest"
@@ -150,15 +162,15 @@ def test_grpcurl_shows_the_details_of_an_error(program: Path, server: Server) ->
     assert sorted(violation.field for violation in violations) == ["instanceName", "ownerEmail.email"]
 
 
-def test_without_a_token_grpcurl_is_unauthenticated(program: Path, server: Server) -> None:
-    status = refusal(program, server, ADD, "-d", "{}")
+def test_without_a_token_grpcurl_is_unauthenticated(command: Command) -> None:
+    status = refusal(command, ADD, "-d", "{}")
     assert status["code"] == 16
     assert status["message"]
 
 
-def test_an_unknown_host_is_named_with_the_header_to_send(program: Path, server: Server) -> None:
-    options = sending(server, {}, x_zitadel_instance_host="nobody.grpcurl.example")
-    status = refusal(program, server, GETS[0], *options)
+def test_an_unknown_host_is_named_with_the_header_to_send(command: Command, front: Front) -> None:
+    options = sending(front, {}, x_zitadel_instance_host="nobody.grpcurl.example")
+    status = refusal(command, GETS[0], *options)
     assert status["code"] == 5
     assert "nobody.grpcurl.example" in status["message"]
     assert "x-zitadel-instance-host" in status["message"]
