@@ -8,6 +8,7 @@ is a request to give to the application is answered in the JSON form of its erro
 import asyncio
 import contextlib
 import functools
+import re
 import socket
 import ssl
 from typing import Any, Final
@@ -37,6 +38,8 @@ _MALFORMED: Final = (400, grpc.StatusCode.INVALID_ARGUMENT, "the HTTP request is
 _TOO_LARGE: Final = (431, grpc.StatusCode.RESOURCE_EXHAUSTED, "the request's headers are too large")
 _TOO_SLOW: Final = (408, grpc.StatusCode.DEADLINE_EXCEEDED, "the request's headers did not arrive in time")
 
+
+_UPGRADE: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 _REFUSAL_HEADERS: Final = (
     b"content-type: application/json\r\ncache-control: no-store\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
@@ -154,6 +157,15 @@ class UvicornHost:
         return FirstBytes(self._protocol, http2, self._undecided, self._limits[1])
 
 
+def _without_upgrade(data: bytes) -> bytes:
+    """Take the name from an offer to change the protocol, of which clients must expect that it is not taken up.
+
+    The parser would take the body for the other protocol's, and clients that offer h2c send one (RFC 7540, 3.2).
+    """
+    head, blank, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-ignored:", head) + blank + rest
+
+
 class _Refuse(Exception):
     """Leaves the parser; what to answer stands in the protocol."""
 
@@ -186,6 +198,8 @@ class _Protocol(HttpToolsProtocol):
         self._chunk_bytes = len(data)
         if self._in_headers:
             self._header_bytes += len(data)
+            if b"pgrade:" in data or b"PGRADE:" in data:
+                data = _without_upgrade(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:

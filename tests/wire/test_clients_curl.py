@@ -25,6 +25,7 @@ VERSIONS = {"1.1": "--http1.1", "2": "--http2-prior-knowledge", "1.1 of both": "
 
 WAYS = (
     ("plain", "1.1"),
+    ("plain", "1.1 of both"),
     ("tls", "1.1"),
     ("tls", "1.1 of both"),
     ("pyvoy", "1.1"),

@@ -355,6 +355,10 @@ async def test_upgrade_is_not_followed_but_the_request_is_served(gateway: Gatewa
             exchange, port, b"GET /v1/ping HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n" % upgrade
         )
         assert status_of(reply) == 200
+        head = b"POST /v1/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\nConnection: Upgrade\r\nUPGRADE: %s\r\n\r\n"
+        reply = await off_loop(exchange, port, head % upgrade + b'{"text":"all"}')
+        assert status_of(reply) == 200
+        assert b'"all"' in reply
 
 
 async def test_pipelined_requests_are_answered_in_order_each_in_a_context_of_its_own(
