@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,11 @@ import grpc
 import pytest
 import requests
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.crash.stored import write_lock
+from tests.hosts import http2
+from tests.hosts.test_floods import resident
 from tests.servers import INSTANCED, Server, start, wait_until
 from tests.tools import unavailable
 
@@ -364,3 +368,23 @@ def processor_time(server: Server) -> float:
     """Return the seconds of processor time that a server has taken."""
     columns = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(columns[11]) + int(columns[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_replies_that_a_caller_does_not_read_wait_with_little_memory(server: Server) -> None:
+    asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol="zitadel.system.v1.SystemService")
+    message = asked.SerializeToString()
+    data = http2.frame(http2.DATA, 0, 1, struct.pack(">BI", 0, len(message)) + message)
+    head = http2.request("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+    # As much as the window for a request's body takes: the replies would be 28 MB.
+    count = 60_000 // (len(data) - 9)
+    with http2.connect(server) as peer:
+        peer.sendall(http2.OPENING + http2.frame(http2.HEADERS, http2.END_HEADERS, 1, head))
+        time.sleep(0.3)
+        before = resident(server)
+        peer.sendall(data * count)
+        time.sleep(2)
+        grown = resident(server) - before
+        assert not http2.is_closed(peer)
+        assert requests.get(f"{server.url}/admin/v1/healthz", timeout=5).status_code == 200
+    assert count * 18_000 > 24 << 20
+    assert grown < 12 << 20, f"{grown >> 20} MiB"
