@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 DEFAULT_MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 DEFAULT_RECEIVE_TIMEOUT: Final = 30.0
 DEFAULT_MAX_CONCURRENT_CALLS: Final = 10_000
+DEFAULT_MAX_URL_BYTES: Final = 16 * 1024
 
 # A caller that does not take trailers never learns how its call ended.
 _WITHOUT_TRAILERS: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
@@ -43,6 +44,12 @@ _WITHOUT_TRAILERS: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
 )
 _READS: Final = ("GET", "HEAD")
 _TOO_MANY_CALLS: Final = refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls run at once; try again later")
+_TOO_LONG: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
+    414,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "the path and query are too long",
+    [],
+)
 _RPC_PATH: Final = re.compile(r"/[^/]+/[^/]+")
 _WITHOUT_BODY_BY_NATURE: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _ORDER_OF_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -74,6 +81,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         json_unknown_fields: `refuse` what no field takes with INVALID_ARGUMENT, or `ignore` it.
         receive_timeout: seconds for the whole body of a request with one message to arrive.
         max_concurrent_calls: how many may run at once; one more is RESOURCE_EXHAUSTED, as under grpc.aio.
+        max_url_bytes: the longest path and query together; beyond it the answer is 414.
     """
 
     def __init__(
@@ -86,12 +94,14 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         json_unknown_fields: UnknownFields = "refuse",
         receive_timeout: float = DEFAULT_RECEIVE_TIMEOUT,
         max_concurrent_calls: int = DEFAULT_MAX_CONCURRENT_CALLS,
+        max_url_bytes: int = DEFAULT_MAX_URL_BYTES,
     ) -> None:
         super().__init__(application)
         self._cors = CORS(cors_origins)
         self._max_message_bytes = max_message_bytes
         self._receive_timeout = receive_timeout
         self._max_concurrent_calls = max_concurrent_calls
+        self._max_url_bytes = max_url_bytes
         self._running = 0
         self._router: Router[Route] = Router()
         self._methods: dict[str, Method] = {}
@@ -224,6 +234,9 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         headers = self._cors.headers(head.get(b"origin"))
         if self._cors.is_preflight(method, head):
             await send_reply(send, self._cors.preflight(head))
+            return
+        if len(_paths(scope)[1]) + len(scope.get("query_string", b"")) > self._max_url_bytes:
+            await self._refuse(scope, send, self._default, headers, _TOO_LONG)
             return
         bodyless = b"transfer-encoding" not in head and head.get(b"content-length", b"0").strip(b"0") == b""
         if method in _READS and b"connect=v1" in scope.get("query_string", b""):

@@ -107,6 +107,7 @@ async def serve(loaded: Loaded, open_front: OpenFront, stopping: asyncio.Event) 
             json_unknown_fields=settings.json_.unknown_fields,
             receive_timeout=settings.http.receive_timeout.total_seconds(),
             max_concurrent_calls=settings.http.max_concurrent_calls,
+            max_url_bytes=settings.http.max_url_bytes,
         )
         native = native_server(
             settings.grpc, [*chain, UndecodableInterceptor()], handshake_timeout=settings.http.receive_timeout

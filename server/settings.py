@@ -125,6 +125,7 @@ class HTTP(_Section):
     address: str = "127.0.0.1:8080"
     max_message_bytes: int = Field(default=4 << 20, ge=1 << 10, le=1 << 30)
     max_header_bytes: int = Field(default=32 << 10, ge=1 << 10, le=1 << 20)
+    max_url_bytes: int = Field(default=16 << 10, ge=256, le=1 << 20)
     max_concurrent_calls: int = Field(default=10_000, ge=1)
     # For a request to arrive whole, its header and then its body.
     receive_timeout: Duration = timedelta(seconds=30)

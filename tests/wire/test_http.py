@@ -250,3 +250,9 @@ def test_a_listener_takes_only_so_many_calls_at_once(starting: Starting) -> None
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         watch.cancel()
     assert requests.get(f"{server.url}/admin/v1/healthz", timeout=10).status_code == 200
+
+
+def test_a_url_beyond_the_limit_is_refused(server: Server) -> None:
+    for path in (f"/{'x' * 17_000}", f"/admin/v1/healthz?{'x' * 17_000}"):
+        got = requests.get(server.url + path, timeout=10)
+        assert (got.status_code, got.json()["code"]) == (414, 8)
