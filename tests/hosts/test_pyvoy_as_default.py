@@ -18,7 +18,7 @@ from tests.hosts.test_floods import (
 )
 from tests.hosts.test_stalled_peers import (
     HURRIED,
-    test_a_call_among_a_thousand_idle_connections,
+    test_a_call_among_ten_thousand_idle_connections,
     test_a_peer_that_stalls_is_let_go_at_every_stage_and_others_are_served,
     test_peers_that_reset_their_connection_leave_nothing_behind,
 )
@@ -44,7 +44,7 @@ from tests.wire.test_calls import (
 __all__ = [
     "authority",
     "nothing_stored",
-    "test_a_call_among_a_thousand_idle_connections",
+    "test_a_call_among_ten_thousand_idle_connections",
     "test_a_health_stream_through_the_gateway_ends_at_once",
     "test_a_peer_that_stalls_is_let_go_at_every_stage_and_others_are_served",
     "test_a_plain_caller_of_a_tls_port_is_let_go",
