@@ -45,7 +45,7 @@ setup: $(VENV)/setup ## set up .venv with the server and its locked dependencies
 pyvoy: $(VENV)/setup-pyvoy ## add the fast host, for instanced serve --host pyvoy
 
 .PHONY: run
-run: $(VENV)/setup ## serve gRPC on 127.0.0.1:50051, gRPC-Web and JSON on 127.0.0.1:8080
+run: $(VENV)/setup ## serve everything on 127.0.0.1:8080, and gRPC alone on 127.0.0.1:50051
 	@exec $(BIN)/instanced serve $(ARGS)
 
 .PHONY: test
