@@ -15,7 +15,7 @@ from server.settings import Loaded, SettingsError, load, split_address
 from server.store.interface import StoreRefused
 
 app = typer.Typer(
-    help="ZITADEL's instance API over gRPC, gRPC-Web and JSON, on SQLite.",
+    help="ZITADEL's instance API over gRPC, gRPC-Web, Connect and JSON, on SQLite.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,16 +43,18 @@ def _version(*, wanted: bool) -> None:
 def _options(
     *, version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False
 ) -> None:
-    """ZITADEL's instance API over gRPC, gRPC-Web and JSON, on SQLite."""
+    """ZITADEL's instance API over gRPC, gRPC-Web, Connect and JSON, on SQLite."""
 
 
 @app.command()
 def serve(
     config: Config = None,
     data: Data = None,
-    grpc: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="gRPC.", show_default="127.0.0.1:50051")] = None,
+    grpc: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="gRPC alone.", show_default="127.0.0.1:50051")
+    ] = None,
     http: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="gRPC-Web and JSON.", show_default="127.0.0.1:8080")
+        str | None, typer.Option(metavar="HOST:PORT", help="All of it, on one port.", show_default="127.0.0.1:8080")
     ] = None,
     host: Annotated[
         str | None, typer.Option(metavar="uvicorn|pyvoy", help="What carries the HTTP port.", show_default="uvicorn")

@@ -15,7 +15,7 @@ def external_url(settings: Settings, http_port: int) -> str:
     """Return scheme and host, and the port unless it is the scheme's own."""
     secure = settings.external_secure
     if secure is None:
-        secure = settings.tls.read() is not None
+        secure = settings.tls.configured
     port = settings.external_port or http_port
     scheme, own_port = ("https", 443) if secure else ("http", 80)
     return f"{scheme}://{settings.external_domain}" + ("" if port == own_port else f":{port}")

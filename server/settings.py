@@ -180,9 +180,14 @@ class TLS(_SharedSection):
             raise ValueError("TLS needs both a certificate (CertPath or Cert) and its key (KeyPath or Key)")
         if self.enabled and not (self.cert_path or self.cert):
             raise ValueError("TLS.Enabled needs a certificate (CertPath or Cert) and its key (KeyPath or Key)")
-        if (self.client_ca_path or self.client_ca) and (self.enabled is False or not (self.cert_path or self.cert)):
+        if (self.client_ca_path or self.client_ca) and not self.configured:
             raise ValueError("client certificates (ClientCAPath or ClientCA) need TLS, with a certificate and its key")
         return self
+
+    @property
+    def configured(self) -> bool:
+        """Tell whether the listeners speak TLS, without reading anything."""
+        return self.enabled is not False and bool(self.cert_path or self.cert)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -196,7 +201,7 @@ class TLS(_SharedSection):
             SettingsError: a file cannot be read, or a value is not base64.
 
         """
-        if self.enabled is False or not (self.cert_path or self.cert):
+        if not self.configured:
             return None
         certificate, key = _pem("TLS.Cert", self.cert_path, self.cert), _pem("TLS.Key", self.key_path, self.key)
         if not (self.client_ca_path or self.client_ca):

@@ -11,7 +11,7 @@ from server.domain.errors import DomainError
 from server.identity.authorizer import Authorizer
 from server.identity.metadata import read_metadata
 from server.identity.requirements import Requirement, Requirements
-from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, Handler, responses, rewrap
+from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, Deserializer, Handler, responses
 
 
 class AuthenticationInterceptor(BehaviourInterceptor):
@@ -52,15 +52,9 @@ class AuthenticationInterceptor(BehaviourInterceptor):
         async for response in responses(inner, request, context):
             yield response
 
-    def wrap(self, handler: Handler) -> Handler:
-        """Return `handler` with a deserializer, too, that leaves the message of a refused call alone."""
-        known = self._wrapped.get(id(handler))
-        if known is None:
-            deserializer = handler.request_deserializer and functools.partial(
-                _deserialize, handler.request_deserializer
-            )
-            known = self._wrapped[id(handler)] = (handler, rewrap(handler, self._around, deserializer=deserializer))
-        return known[1]
+    def deserializer(self, inner: Deserializer) -> Deserializer:
+        """Return one that leaves the message of a refused call alone."""
+        return functools.partial(_deserialize, inner)
 
     async def _authorize(self, call: Call, requirement: Requirement | None, details: grpc.HandlerCallDetails) -> None:
         try:
@@ -92,5 +86,5 @@ def _raise_failure() -> None:
         raise failure.cause if isinstance(failure, _Unforeseen) else failure
 
 
-def _deserialize(deserializer: Callable[[bytes], Any], data: bytes) -> Any:
+def _deserialize(deserializer: Deserializer, data: bytes) -> Any:
     return deserializer(data) if current_call.get().failure is None else data

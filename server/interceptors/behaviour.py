@@ -15,6 +15,7 @@ else:
     Handler = grpc.RpcMethodHandler
     Context = grpc.aio.ServicerContext
 Behaviour = Callable[[Any, Context], Any]
+Deserializer = Callable[[bytes], Any]
 
 
 class BehaviourInterceptor(grpc.aio.ServerInterceptor):
@@ -36,6 +37,10 @@ class BehaviourInterceptor(grpc.aio.ServerInterceptor):
         async for response in responses(inner, request, context):
             yield response
 
+    def deserializer(self, inner: Deserializer) -> Deserializer:
+        """Return what reads a handler's messages; by default what does without this interceptor."""
+        return inner
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
@@ -50,8 +55,22 @@ class BehaviourInterceptor(grpc.aio.ServerInterceptor):
         known = self._wrapped.get(id(handler))
         if known is None:
             # The original is kept beside its wrapper: while it lives its id is its own.
-            known = self._wrapped[id(handler)] = (handler, rewrap(handler, self._around))
+            known = self._wrapped[id(handler)] = (handler, self._rewrap(handler))
         return known[1]
+
+    def _rewrap(self, handler: Handler) -> Handler:
+        kind = (
+            ("stream" if handler.request_streaming else "unary")
+            + "_"
+            + ("stream" if handler.response_streaming else "unary")
+        )
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        wrapped: Handler = make(
+            self._around(getattr(handler, kind), streaming=handler.response_streaming),
+            request_deserializer=handler.request_deserializer and self.deserializer(handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+        return wrapped
 
     def _around(self, inner: Behaviour, *, streaming: bool) -> Behaviour:
         if streaming:
@@ -79,24 +98,3 @@ async def responses(inner: Behaviour, request: Any, context: Context) -> AsyncIt
         return
     async for response in result:
         yield response
-
-
-def rewrap(
-    handler: Handler,
-    around: Callable[..., Behaviour],
-    *,
-    deserializer: Callable[[bytes], Any] | None = None,
-) -> Handler:
-    """Return a handler of the same kind whose behaviour is `around(behaviour, streaming=…)`."""
-    kind = (
-        ("stream" if handler.request_streaming else "unary")
-        + "_"
-        + ("stream" if handler.response_streaming else "unary")
-    )
-    make = getattr(grpc, f"{kind}_rpc_method_handler")
-    wrapped: Handler = make(
-        around(getattr(handler, kind), streaming=handler.response_streaming),
-        request_deserializer=deserializer or handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
-    return wrapped

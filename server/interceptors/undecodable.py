@@ -1,14 +1,14 @@
 """INVALID_ARGUMENT for a message that does not parse on the native listener, where grpc.aio alone says UNKNOWN."""
 
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 
 from server.errors import status
-from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, Handler, responses, rewrap
+from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, Deserializer, responses
 from server.interceptors.errors import abort
 
 
@@ -23,15 +23,9 @@ _STATUS = status(code_pb2.INVALID_ARGUMENT, "the message is not a valid encoding
 class UndecodableInterceptor(BehaviourInterceptor):
     """The innermost interceptor, so that such a call is authenticated and logged as any other."""
 
-    def wrap(self, handler: Handler) -> Handler:
-        """Return `handler` with a deserializer that cannot fail before the behaviour does."""
-        known = self._wrapped.get(id(handler))
-        if known is None:
-            deserializer = handler.request_deserializer and functools.partial(
-                _deserialize, handler.request_deserializer
-            )
-            known = self._wrapped[id(handler)] = (handler, rewrap(handler, self._around, deserializer=deserializer))
-        return known[1]
+    def deserializer(self, inner: Deserializer) -> Deserializer:
+        """Return one that cannot fail before the behaviour does."""
+        return functools.partial(_deserialize, inner)
 
     async def unary(self, inner: Behaviour, request: Any, context: Context) -> Any:
         """Refuse the stand-in; a stream of requests is handed on with its messages checked one by one."""
@@ -47,7 +41,7 @@ class UndecodableInterceptor(BehaviourInterceptor):
             yield response
 
 
-def _deserialize(deserializer: Callable[[bytes], Any], data: bytes) -> Any:
+def _deserialize(deserializer: Deserializer, data: bytes) -> Any:
     try:
         return deserializer(data)
     except DecodeError:
