@@ -26,9 +26,9 @@ class _Flight:
 class InstanceCache:
     """The instances used last, by id and by each of their domains. What is not there is not remembered.
 
-    Whoever commits calls `drop` before the commit is acknowledged. A query that began before that may have seen the
-    state before it: its result goes to those who asked by then, and not into the cache; whoever asks later starts
-    another.
+    Whoever commits calls `drop` before the commit is acknowledged; of what other processes commit, whoever reads tells
+    before it asks here. A query that began before that may have seen the state before it: its result goes to those who
+    asked by then, and not into the cache; whoever asks later starts another.
     """
 
     def __init__(self, size: int = SIZE) -> None:

@@ -11,6 +11,7 @@ from server.store.folder import DataFolder
 from server.store.grouping import GroupCommit
 from server.store.interface import Recorded
 from server.store.sqlite.connection import BUSY_TIMEOUT, Connector, Opener, connect
+from server.store.sqlite.log_watch import LogWatch
 from server.store.sqlite.opening import open_database, refusal
 from server.store.sqlite.reader import Reader
 from server.store.sqlite.transaction import Clock
@@ -20,10 +21,11 @@ from server.store.sqlite.writer import Writer
 class SQLiteStore:
     """A `server.store.interface.Store`; built by `open_store`."""
 
-    def __init__(self, writer: Writer, reader: Reader, cache: InstanceCache) -> None:
+    def __init__(self, writer: Writer, reader: Reader, cache: InstanceCache, watch: LogWatch | None) -> None:
         self._writer = writer
         self._reader = reader
         self._cache = cache
+        self._watch = watch
         self._group_commit = GroupCommit(writer.commit)
 
     @property
@@ -42,15 +44,21 @@ class SQLiteStore:
 
     async def instance_by_domain(self, domain: str) -> Instance | None:
         """Return the instance that `domain` leads to; see `Store.instance_by_domain`."""
+        if self._watch is not None:
+            self._watch.look()
         return await self._cache.by_domain(domain, partial(self._reader.instance_by_domain, domain))
 
     async def instance_by_id(self, instance_id: str) -> Instance | None:
         """Return the instance with that id; see `Store.instance_by_id`."""
+        if self._watch is not None:
+            self._watch.look()
         return await self._cache.by_id(instance_id, partial(self._reader.instance_by_id, instance_id))
 
     async def close(self) -> None:
         """Finish the commands that wait, then close; the write-ahead log is emptied into the database file."""
         await self._group_commit.close()
+        if self._watch is not None:
+            self._watch.close()
         await self._reader.close()
         await self._writer.close()
 
@@ -63,13 +71,15 @@ def now() -> int:
 async def open_store(
     folder: DataFolder,
     *,
+    alone: bool = True,
     busy_timeout: float = BUSY_TIMEOUT,
     clock: Clock = now,
     connector: Connector = connect,
 ) -> SQLiteStore:
     """Open the database in `folder`, creating or migrating it where need be.
 
-    The caller closes the store, then the folder. A command waits `busy_timeout` seconds for another process's lock.
+    The caller closes the store, then the folder. `alone`: no other process writes to it while it is open, so that reads
+    need not look for what others have committed. A command waits `busy_timeout` seconds for another process's lock.
     Raises StoreRefused where the database cannot be served.
     """
     opener = Opener(folder.database, busy_timeout, connector)
@@ -80,4 +90,7 @@ async def open_store(
     except sqlite3.Error as failure:
         await writing.close()
         raise refusal(folder.database, failure) from failure
-    return SQLiteStore(Writer(writing, opener, clock=clock, changed=cache.drop), Reader(reading, opener), cache)
+    watch = None
+    if not alone:
+        watch = LogWatch(folder.database, connector, changed=cache.drop, anything_changed=cache.clear)
+    return SQLiteStore(Writer(writing, opener, clock=clock, changed=cache.drop), Reader(reading, opener), cache, watch)
