@@ -63,13 +63,27 @@ lint: $(VENV)/setup-dev ## ruff, mypy, buf lint and buf breaking
 conformance: $(VENV)/setup-dev ## run the conformance tests of connectrpc.com on every protocol; needs Go
 	@$(BIN)/python -m tests.conformance $(ARGS)
 
+BENCH := build/bench/venv
+
+$(BENCH)/setup: requirements/bench.txt | $(VENV)/python
+	@echo "setting up $(BENCH) ..." >&2
+	@mkdir -p build/bench && $(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/bench.txt
+	@touch $@
+
+# CASE=json ROUNDS=3 SECONDS=0.5 SHORT=1 INSTANCES=1000000, and ARGS for what else there is.
+.PHONY: bench
+bench: $(VENV)/setup $(VENV)/setup-pyvoy $(BENCH)/setup ## measure beside other servers; needs h2load, and Go for those in Go; one case: CASE=json
+	@PYTHONPATH=generated $(BENCH)/bin/python -m tests.bench $(addprefix --case ,$(CASE)) $(addprefix --rounds ,$(ROUNDS)) \
+		$(addprefix --seconds ,$(SECONDS)) $(addprefix --instances ,$(INSTANCES)) $(if $(SHORT),--short) $(ARGS)
+
 .PHONY: proto
 proto: $(VENV)/setup-dev ## write generated/ anew from proto/
 	@$(BIN)/python proto/compile.py
 
 .PHONY: lock
 lock: $(VENV)/setup-dev ## pin the newest versions that pyproject.toml allows, with hashes
-	@for extras in "run build" "pyvoy build pyvoy" "test build test" "dev build test dev"; do set -- $$extras; out=requirements/$$1.txt; shift; \
+	@for extras in "run build" "pyvoy build pyvoy" "bench bench" "test build test" "dev build test dev"; do set -- $$extras; out=requirements/$$1.txt; shift; \
 		$(BIN)/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
 			--no-emit-index-url --no-header --no-annotate $$(printf -- '--extra %s ' $$@) --output-file $$out || exit 1; done
 

@@ -1,0 +1,88 @@
+"""`make bench`: this server beside what else one would take, the same load on each.
+
+`make bench CASE=json` runs one case; the tables say the rest. docs/performance.md tells how to read them.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from zitadel import admin_pb2
+
+from tests.bench import h2load, lineup, report, wire
+from tests.bench.bench import Bench
+from tests.bench.cases import throughput
+from tests.bench.contender import ROOT, Absent, Failed
+from tests.bench.figures import Table
+
+BUILD: Final = ROOT / "build/bench"
+
+CASES: Final[Mapping[str, Callable[[Bench], Table]]] = {
+    protocol: partial(throughput.run, protocol=protocol) for protocol in throughput.SHAPES
+}
+
+
+def learn_reply(folder: Path) -> tuple[admin_pb2.GetMyInstanceResponse, Path]:
+    """Take the reply that all contenders are to give from ours, and leave it in a file too."""
+    expected = wire.instance_of("Acme", 2)
+    scratch = Bench(folder, 0, 0, expected, folder / "reply.binpb")
+    with lineup.OURS.run(scratch) as running:
+        address, call = running.addresses["connect"], wire.PROTO.with_headers(running.headers)
+        reply = wire.ask(address, call)
+    scratch.reply_file.write_bytes(reply)
+    shutil.rmtree(running.data or folder)
+    return admin_pb2.GetMyInstanceResponse.FromString(reply), scratch.reply_file
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. The exit status tells of errors and of runs that do not count, never of a figure."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--case", action="append", choices=list(CASES), help="one case; may be given again")
+    parser.add_argument("--only", action="append", default=[], help="contenders whose name has this in it alone")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="about how long a round of a contender takes")
+    parser.add_argument("--short", action="store_true", help="one short round, to see that all of it runs")
+    parser.add_argument("--instances", type=int, action="append", default=[], help="databases of more sizes")
+    given = parser.parse_args(arguments)
+    if given.short:
+        given.rounds, given.seconds = 1, 0.3
+    if reason := h2load.missing():
+        sys.exit(reason)
+    started = time.monotonic()
+    tables: list[Table] = []
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=BUILD) as folder:
+        try:
+            reply, reply_file = learn_reply(Path(folder))
+        except (Absent, Failed) as error:
+            sys.exit(f"instanced cannot be run: {error}")
+        bench = Bench(
+            folder=Path(folder),
+            rounds=given.rounds,
+            seconds=given.seconds,
+            reply=reply,
+            reply_file=reply_file,
+            short=given.short,
+            instances=given.instances,
+            only=given.only,
+        )
+        for name in given.case or CASES:
+            bench.say(f"{name}:")
+            table = CASES[name](bench)
+            tables.append(table)
+            print(report.markdown(table), flush=True)
+    (BUILD / "results.json").write_text(json.dumps(report.as_json(tables, {}), indent=1) + "\n")
+    problems = [problem for table in tables for problem in table.problems()]
+    print(f"{time.monotonic() - started:.0f} s", *problems, sep="\n", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""One run of the benchmark: its settings, its folder, and what all cases share."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from zitadel import admin_pb2
+
+from tests.bench import h2load
+from tests.bench.contender import Absent, Contender, Failed, Running, Target
+from tests.bench.figures import Row
+from tests.bench.h2load import Result, Shape, Void
+
+# Calls to warm a contender up with, and to learn how many make a round.
+WARM_UP: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """How much is measured, and where. A round of a contender takes about `seconds`."""
+
+    folder: Path
+    rounds: int
+    seconds: float
+    reply: admin_pb2.GetMyInstanceResponse
+    reply_file: Path
+    short: bool = False
+    instances: Sequence[int] = ()
+    only: Sequence[str] = ()
+
+    def say(self, text: str) -> None:
+        """Tell whoever waits what is going on."""
+        print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(slots=True)
+class Entrant:
+    """A contender under load in one case: its row, and the rate it was last seen at."""
+
+    row: Row
+    running: Running
+    target: Target
+    rate: float = 0.0
+
+
+@contextmanager
+def entrants(bench: Bench, contenders: Sequence[Contender], protocol: str) -> Iterator[tuple[list[Row], list[Entrant]]]:
+    """Start contenders and find them answering; a row of one that is not there says why."""
+    rows: list[Row] = []
+    found: list[Entrant] = []
+    with ExitStack() as stack:
+        for contender in contenders:
+            if bench.only and not any(word in contender.name for word in bench.only):
+                continue
+            row = Row(contender.name, contender.note)
+            rows.append(row)
+            try:
+                running = stack.enter_context(contender.run(bench))
+                target = running.target(contender.calls[protocol], bench.reply)
+            except Absent as reason:
+                row.absent = str(reason)
+                bench.say(f"  {contender.name}: not run: {reason}")
+                continue
+            except Failed as reason:
+                row.failed.append(str(reason))
+                bench.say(f"  {contender.name}: failed: {reason}")
+                continue
+            found.append(Entrant(row, running, target))
+        yield rows, found
+
+
+def load(entrant: Entrant, shape: Shape, seconds: float, more: Sequence[str] = ()) -> tuple[Result, float]:
+    """Load a contender for about so many seconds; return what came of it and the processor seconds that it took.
+
+    Raises:
+        Void: twice in a row not every call got its whole reply.
+    """
+    if not entrant.rate:
+        warm = _counting(entrant, shape, WARM_UP, ())
+        entrant.rate = _counting(entrant, shape, _whole(warm.rate * min(0.3, seconds), shape), ()).rate
+    calls = _whole(entrant.rate * seconds, shape)
+    try:
+        return _measured(entrant, shape, calls, more)
+    except Void:
+        return _measured(entrant, shape, calls, more)
+
+
+def _measured(entrant: Entrant, shape: Shape, calls: int, more: Sequence[str]) -> tuple[Result, float]:
+    before = entrant.running.cpu()
+    result = _counting(entrant, shape, calls, more)
+    entrant.rate = result.rate
+    return result, entrant.running.cpu() - before
+
+
+def _counting(entrant: Entrant, shape: Shape, calls: int, more: Sequence[str]) -> Result:
+    calls = _whole(calls, shape)
+    result = h2load.run(entrant.target.address, entrant.target.call, shape, calls, more)
+    result.check(calls=calls, reply=entrant.target.reply)
+    return result
+
+
+def _whole(calls: float, shape: Shape) -> int:
+    """Round up, so that each connection makes as many calls."""
+    return max(1, -(-int(calls) // shape.at_once)) * shape.at_once

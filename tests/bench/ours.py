@@ -1,0 +1,99 @@
+"""The contender that all this is about: the installed command, whole, on a data folder of its own."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.bench import wire
+from tests.bench.contender import ROOT, Absent, Failed, Place, Running, log_of, process
+from tests.bench.wire import Call
+
+INSTANCED: Final = ROOT / ".venv/bin/instanced"
+NAME: Final = "instanced"
+DOMAIN: Final = "acme.bench.example"
+ADD_PATH: Final = "/system/v1/instances"
+
+_ON_THE_PORT: Final = {call.protocol: call for call in (wire.GRPC, wire.GRPC_WEB, wire.JSON, wire.CONNECT)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """`instanced serve`, its log at its default and written to a file.
+
+    `host` is asked for by its domain. Without `folder` the data are new, with one instance; the folder itself is used
+    otherwise, and what is added stays there. `native` has gRPC on the listener of its own, not on the HTTP port.
+    """
+
+    name: str
+    host: str = "uvicorn"
+    arguments: tuple[str, ...] = ()
+    native: bool = False
+    note: str = ""
+    data: Path | None = None
+    domain: str = DOMAIN
+    calls: Mapping[str, Call] = field(default_factory=lambda: _ON_THE_PORT)
+
+    @contextmanager
+    def run(self, place: Place) -> Iterator[Running]:
+        """Start it and stop it at the end; it answers."""
+        if self.host == "pyvoy" and not list((ROOT / ".venv").glob("lib/python*/site-packages/pyvoy")):
+            raise Absent("pyvoy is not installed; make pyvoy installs it")
+        data = self.data or Path(tempfile.mkdtemp(prefix="data-", dir=place.folder)) / "data"
+        command = [str(INSTANCED), "serve", "--data", str(data), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        command += ["--host", self.host, *self.arguments]
+        log = log_of(place, self.name)
+        with process(command, log, stdout=subprocess.PIPE) as started:
+            addresses = _listeners(started, log)
+            grpc = addresses["grpc" if self.native else "http"]
+            running = Running(
+                self.name,
+                started,
+                {"grpc": grpc, **dict.fromkeys(("grpc-web", "json", "connect"), addresses["http"])},
+                {"authorization": f"Bearer {token(data)}", wire.INSTANCE_HOST: self.domain},
+                data,
+            )
+            if self.data is None:
+                add(running, {"customDomain": DOMAIN})
+            yield running
+
+
+def token(data: Path) -> str:
+    """Return a bearer token of the server's own user."""
+    made = subprocess.run([INSTANCED, "token", "--data", data], check=True, capture_output=True, text=True)
+    return made.stdout.strip()
+
+
+def add_body(fields: Mapping[str, object]) -> bytes:
+    """Return the JSON of an AddInstance."""
+    common = {"instanceName": "Acme", "ownerEmail": {"email": "owner@acme.example"}}
+    return json.dumps({**common, **fields}).encode()
+
+
+def add(running: Running, fields: Mapping[str, object]) -> None:
+    """Add an instance.
+
+    Raises:
+        Failed: the server refuses.
+    """
+    headers = {"content-type": "application/json", "authorization": running.headers["authorization"]}
+    try:
+        wire.ask(running.addresses["json"], Call("json", ADD_PATH, headers, add_body(fields)), within=30)
+    except wire.Wrong as error:
+        raise Failed(f"AddInstance: {error}") from error
+
+
+def _listeners(started: subprocess.Popen[str], log: Path) -> dict[str, str]:
+    assert started.stdout is not None
+    addresses: dict[str, str] = {}
+    while len(addresses) < 2:
+        line = started.stdout.readline()
+        if not line:
+            raise Failed(f"it ended with {started.wait()}: {log.read_text()[-500:]}")
+        name, _, address = line.strip().partition(" ")
+        addresses[name] = address
+    return addresses

@@ -1,0 +1,111 @@
+"""What is told of the figures: tables in Markdown, which read well in a terminal too, and the same as JSON."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tests.bench.figures import Table, Verdict
+
+
+def markdown(table: Table) -> str:
+    """Return a case's table and, below it, what it should have reached."""
+    ours = [row for row in (table.row(name) for name in table.ours) if row is not None and row.rounds]
+    main = next(column for column in table.columns if column.key == table.key)
+    others = [column for column in table.columns if column.key != table.key]
+    header = ["", main.title, "least to most", *(column.title for column in others)]
+    header += [f"{row.name} ÷ it" for row in ours]
+    lines = []
+    for row in table.rows:
+        middle = row.median(table.key)
+        if middle is None:
+            reason = row.absent or (row.failed[-1] if row.failed else "not measured")
+            lines.append([row.name, f"not run: {reason}", *([""] * (len(header) - 2))])
+            continue
+        values = row.values(table.key)
+        cells = [row.name, main.shown(middle), f"{main.shown(min(values))} to {main.shown(max(values))}"]
+        for column in others:
+            figure = row.median(column.key)
+            cells.append("" if figure is None else column.shown(figure))
+        for mine in ours:
+            ratio = None if mine is row else table.ratio(mine, row)
+            cells.append("" if ratio is None else f"{ratio:.2f}")
+        lines.append(cells)
+    parts = [f"### {table.title}", table.text, _grid(header, lines)]
+    notes = [f"- {row.name}: {row.note}" for row in table.rows if row.note]
+    notes += [f"- {row.name}: {reason}" for row in table.rows if row.rounds for reason in row.failed]
+    parts.append("\n".join(notes))
+    verdicts = table.verdicts()
+    if verdicts:
+        parts.append(aims(verdicts))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def aims(verdicts: Iterable[Verdict]) -> str:
+    """Return the table of what should be reached."""
+    rows = []
+    for verdict in verdicts:
+        aim = verdict.aim
+        wanted = f"≤ {aim.at_most:g}" if aim.at_most is not None else f"≥ {aim.at_least:g}"
+        ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
+        rows.append([_ratio_of(verdict), wanted, ratio, {True: "met", False: "short", None: "not run"}[verdict.met]])
+    return _grid(["what", "aim", "measured", ""], rows)
+
+
+def _ratio_of(verdict: Verdict) -> str:
+    aim = verdict.aim
+    if aim.row == aim.peer:
+        return f"{aim.row}: {aim.figure} ÷ {aim.base}"
+    return f"{aim.row} ÷ {aim.peer}"
+
+
+def as_json(tables: Sequence[Table], machine: object) -> dict[str, Any]:
+    """Return all that was measured."""
+    return {
+        "machine": machine,
+        "cases": [
+            {
+                "case": table.case,
+                "title": table.title,
+                "key": table.key,
+                "rows": [
+                    {
+                        "name": row.name,
+                        "absent": row.absent,
+                        "failed": row.failed,
+                        "median": {column.key: row.median(column.key) for column in table.columns},
+                        "rounds": [{"round": number, **figures} for number, figures in sorted(row.rounds.items())],
+                        "ratios": {
+                            name: table.ratio(mine, row)
+                            for name in table.ours
+                            if (mine := table.row(name)) is not None and mine is not row
+                        },
+                    }
+                    for row in table.rows
+                ],
+                "aims": [
+                    {
+                        "what": _ratio_of(verdict),
+                        "at_least": verdict.aim.at_least,
+                        "at_most": verdict.aim.at_most,
+                        "measured": verdict.ratio,
+                        "met": verdict.met,
+                    }
+                    for verdict in table.verdicts()
+                ],
+            }
+            for table in tables
+        ],
+    }
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
+    # A reason in place of figures may run over the columns beside it.
+    widths[1] = max([len(header[1]), *(len(row[1]) for row in rows if not row[1].startswith("not run"))])
+
+    def line(cells: Sequence[str]) -> str:
+        first, *rest = cells
+        padded = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+        return f"| {' | '.join(padded)} |"
+
+    rule = f"|{'-' * (widths[0] + 2)}|{'|'.join('-' * (width + 1) + ':' for width in widths[1:])}|"
+    return "\n".join([line(header), rule, *(line(row) for row in rows)])
