@@ -12,8 +12,17 @@ call is framed), codecs (`_codec.py`: how a message is written) and routes (`_te
 """
 
 from gateway._context import ServicerContext
+from gateway._encoded_once import EncodedOnce
 from gateway._gateway import DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_RECEIVE_TIMEOUT, Gateway
 from gateway._route import BadRule
 from gateway._router import Clash
 
-__all__ = ["DEFAULT_MAX_MESSAGE_BYTES", "DEFAULT_RECEIVE_TIMEOUT", "BadRule", "Clash", "Gateway", "ServicerContext"]
+__all__ = [
+    "DEFAULT_MAX_MESSAGE_BYTES",
+    "DEFAULT_RECEIVE_TIMEOUT",
+    "BadRule",
+    "Clash",
+    "EncodedOnce",
+    "Gateway",
+    "ServicerContext",
+]

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from gateway._body import read_body, read_chunks
 from gateway._context import ServicerContext
+from gateway._encoded_once import EncodedOnce
 from gateway._lifetime import GONE, Lifetime
 from gateway._metadata import read_metadata
 from gateway._method import Unreadable, call_stream, call_unary
@@ -186,12 +187,23 @@ class Call:
 
     def _encoded(self, response: object) -> bytes:
         try:
+            if type(response) is EncodedOnce:
+                return self._encoded_once(response)
             return self._protocol.encode(self._exchange, self._handler, response)
         except Exception as cause:  # noqa: BLE001 - also logged, whatever it is
             _log.error("the response of %s could not be encoded", self._exchange.route.method, exc_info=cause)
             self._settle(_UNENCODABLE)
             self._context.aborted = error = grpc.aio.AbortError(_UNENCODABLE.details)
             raise error from None
+
+    def _encoded_once(self, response: EncodedOnce[Message]) -> bytes:
+        exchange, handler, protocol = self._exchange, self._handler, self._protocol
+        route = exchange.route
+        if route.raw_response:
+            # Its content type goes into the exchange.
+            return protocol.encode(exchange, handler, response.message)
+        form = (protocol, route.response_body, handler.response_serializer)
+        return response.encoded(form, lambda message: protocol.encode(exchange, handler, message))
 
     async def _stream(self, handler: Handler, request: object) -> None:
         behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream

@@ -27,11 +27,13 @@ from server.identity.local_user import load_or_create_local_user, may_have_local
 from server.identity.requirements import read_requirements
 from server.identity.users import SystemUser, parse_system_users
 from server.instances import Instances
-from server.interceptors.access_log import AccessLogInterceptor
-from server.interceptors.authentication import AuthenticationInterceptor
-from server.interceptors.drain import DrainInterceptor
-from server.interceptors.errors import ErrorInterceptor
-from server.interceptors.undecodable import UndecodableInterceptor
+from server.interceptors.access_log import AccessLog
+from server.interceptors.authentication import Authentication
+from server.interceptors.drain import Drain
+from server.interceptors.encoded_once import Encode
+from server.interceptors.errors import Errors
+from server.interceptors.layers import Layer, Layers
+from server.interceptors.undecodable import Undecodable
 from server.listeners import shown
 from server.native import listen, native_server
 from server.servicers.admin import AdminServicer
@@ -93,15 +95,15 @@ async def serve(loaded: Loaded, open_front: OpenFront, stopping: asyncio.Event) 
         url = external_url(settings, front.address[1])
         instances = Instances(store, settings.external_domain, passwords)
 
-        drain = DrainInterceptor((HEALTH, V1, V1ALPHA))
-        chain: list[grpc.aio.ServerInterceptor] = [
-            AccessLogInterceptor(),
-            ErrorInterceptor(),
+        drain = Drain((HEALTH, V1, V1ALPHA))
+        layers: tuple[Layer, ...] = (
+            AccessLog(),
+            Errors(),
             drain,
-            AuthenticationInterceptor(Authorizer(users, url, instances), read_requirements(SERVICES, public=PUBLIC)),
-        ]
+            Authentication(Authorizer(users, url, instances), read_requirements(SERVICES, public=PUBLIC)),
+        )
         gateway = Gateway(
-            interceptors=chain,
+            interceptors=[Layers(layers)],
             cors_origins=settings.http.cors.allowed,
             max_message_bytes=settings.http.max_message_bytes,
             json_unknown_fields=settings.json_.unknown_fields,
@@ -109,10 +111,10 @@ async def serve(loaded: Loaded, open_front: OpenFront, stopping: asyncio.Event) 
             max_concurrent_calls=settings.http.max_concurrent_calls,
             max_url_bytes=settings.http.max_url_bytes,
         )
-        native = native_server(
-            settings.grpc, [*chain, UndecodableInterceptor()], handshake_timeout=settings.http.receive_timeout
-        )
-        servers = front.carry(gateway, chain)
+        # What the gateway does by itself.
+        on_grpc = Layers((*layers, Undecodable(), Encode()))
+        native = native_server(settings.grpc, [on_grpc], handshake_timeout=settings.http.receive_timeout)
+        servers = front.carry(gateway, on_grpc)
         checks = await _add_servicers(instances, native, *servers, gateway)
 
         grpc_port = listen(native, settings.grpc.address, None if certificates is None else certificates.for_grpc())

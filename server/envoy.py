@@ -84,7 +84,7 @@ class _Envoy:
         self._gateway: Gateway
         self.address = host.address
 
-    def carry(self, gateway: Gateway, _chain: Sequence[grpc.aio.ServerInterceptor]) -> Sequence[grpc.aio.Server]:
+    def carry(self, gateway: Gateway, _interceptor: grpc.aio.ServerInterceptor) -> Sequence[grpc.aio.Server]:
         self._gateway = gateway
         return ()
 

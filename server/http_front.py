@@ -15,7 +15,6 @@ from gateway.hosts.one_port import HTTP2Pipes
 from gateway.hosts.piped_calls import PipedCalls
 from gateway.hosts.uvicorn import UvicornHost
 from server.certificates import Certificates
-from server.interceptors.undecodable import UndecodableInterceptor
 from server.listeners import bind
 from server.native import listen_on, native_server, private_socket
 from server.settings import Settings
@@ -32,7 +31,7 @@ class HTTPFront(Protocol):
     def address(self) -> tuple[str, int]:
         """The host and the port that was taken."""
 
-    def carry(self, gateway: Gateway, chain: Sequence[grpc.aio.ServerInterceptor]) -> Sequence[grpc.aio.Server]:
+    def carry(self, gateway: Gateway, interceptor: grpc.aio.ServerInterceptor) -> Sequence[grpc.aio.Server]:
         """Take what is to be served; return the servers that need the same servicers as the gateway."""
 
     async def start(self) -> None:
@@ -71,11 +70,11 @@ class _OnePort:
         host, port = listener.getsockname()[:2]
         self.address: tuple[str, int] = (host, port)
 
-    def carry(self, gateway: Gateway, chain: Sequence[grpc.aio.ServerInterceptor]) -> Sequence[grpc.aio.Server]:
+    def carry(self, gateway: Gateway, interceptor: grpc.aio.ServerInterceptor) -> Sequence[grpc.aio.Server]:
         http = self._settings.http
         self._piped = native_server(
             self._settings.grpc,
-            [PipedCalls(gateway), *chain, UndecodableInterceptor()],
+            [PipedCalls(gateway), interceptor],
             handshake_timeout=http.receive_timeout,
         )
         self._web = UvicornHost(

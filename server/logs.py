@@ -1,29 +1,133 @@
 """Log lines on stderr: text for people on a terminal, one JSON object a line elsewhere."""
 
+import asyncio
 import io
 import logging
 import os
 import sys
-from typing import TextIO, cast
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
+from json.encoder import encode_basestring as quoted
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
 
 from server.settings import Log
 
+if TYPE_CHECKING:
+    from server.call import Call
+
+# Writes the line of one call: protocol, name of the status code, seconds, address of the caller. None: no such RPC is
+# served, and nothing of it is known.
+CallLog = Callable[["Call", str | None, str, float | None, str | None], None]
+
+# What pipe(7) writes in one piece: lines of several processes on one pipe never mix.
+_ATOMIC = 4096
+
 
 class _Stderr(io.TextIOBase):
-    """Standard error, a line at a time; what cannot be written is lost.
+    """Standard error, whole lines at a time; what cannot be written is lost.
 
     A log whose disk is full or whose reader is gone must not fail the calls that it is about, nor the start.
     """
 
+    def __init__(self) -> None:
+        self._waiting: deque[bytes] = deque()
+
     def write(self, text: str) -> int:
-        """Write one line with one system call, so that lines never mix."""
-        try:
-            os.write(2, text.encode(errors="backslashreplace"))
-        except OSError:
-            return 0
+        """Write one line, after those that wait."""
+        if self._waiting:
+            self._flush()
+        _write(text.encode(errors="backslashreplace"))
         return len(text)
+
+    def write_soon(self, text: str) -> None:
+        """Write one line at the end of this turn of the event loop, with all others of the turn.
+
+        A system call costs more than the line itself: 2 to 3 µs.
+        """
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting.append(text.encode(errors="backslashreplace"))
+
+    def _flush(self) -> None:
+        lines: list[bytes] = []
+        size = 0
+        # Line by line, as a line of another thread may have this run at the same time.
+        while True:
+            try:
+                line = self._waiting.popleft()
+            except IndexError:
+                break
+            if size + len(line) > _ATOMIC and lines:
+                _write(b"".join(lines))
+                lines, size = [], 0
+            lines.append(line)
+            size += len(line)
+        if lines:
+            _write(b"".join(lines))
+
+
+def _write(lines: bytes) -> None:
+    try:
+        os.write(2, lines)
+    except OSError:
+        return
+
+
+def _structured(call: "Call", protocol: str | None, code: str, seconds: float | None, peer: str | None) -> None:
+    entry: dict[str, object] = {"method": call.method}
+    if protocol is not None and seconds is not None:
+        entry |= {"protocol": protocol, "code": code, "duration_ms": round(seconds * 1000, 3)}
+        entry |= {"user_id": call.user_id, "instance_id": call.instance_id, "peer": peer}
+    else:
+        entry["code"] = code
+    entry["request_id"] = call.request_id
+    if call.reason:
+        entry["reason"] = call.reason
+    structlog.get_logger().info("call", **entry)
+
+
+def _as_json(stderr: _Stderr) -> CallLog:
+    """Return what writes the same lines as structlog with the processors of `set_up`, in 3 µs where that takes 20."""
+
+    def write(call: "Call", protocol: str | None, code: str, seconds: float | None, peer: str | None) -> None:
+        if protocol is None or seconds is None or peer is None or call.reason:
+            _structured(call, protocol, code, seconds, peer)
+            return
+        user, instance = call.user_id, call.instance_id
+        now = time.time_ns() // 1000
+        stderr.write_soon(
+            f'{{"method": {quoted(call.method)}, "protocol": "{protocol}", "code": "{code}", '
+            f'"duration_ms": {round(seconds * 1000, 3)}, "user_id": {"null" if user is None else quoted(user)}, '
+            f'"instance_id": {"null" if instance is None else quoted(instance)}, "peer": {quoted(peer)}, '
+            f'"request_id": {quoted(call.request_id)}, "event": "call", "level": "info", '
+            f'"timestamp": "{_second(now // 1_000_000)}.{now % 1_000_000:06d}Z"}}\n'
+        )
+
+    return write
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _silent(*_: object) -> None:
+    """Write nothing: the level is above that of calls."""
+
+
+class _CallLog:
+    """What writes the lines of calls since `set_up`."""
+
+    write: CallLog = staticmethod(_structured)
+
+
+def call_log() -> CallLog:
+    """Return what writes a call's line in the form that `set_up` chose."""
+    return _CallLog.write
 
 
 def set_up(settings: Log) -> None:
@@ -49,14 +153,18 @@ def set_up(settings: Log) -> None:
     else:
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-    stderr = cast("TextIO", _Stderr())
+    stderr = _Stderr()
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", stderr)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stderr)
+    if level > logging.INFO:
+        _CallLog.write = staticmethod(_silent)
+    else:
+        _CallLog.write = staticmethod(_structured if text else _as_json(stderr))
+    handler = logging.StreamHandler(cast("TextIO", stderr))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]

@@ -1,7 +1,7 @@
 """Authorizes every call before its message is read."""
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import grpc
@@ -11,10 +11,10 @@ from server.domain.errors import DomainError
 from server.identity.authorizer import Authorizer
 from server.identity.metadata import read_metadata
 from server.identity.requirements import Requirement, Requirements
-from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, Deserializer, Handler, responses
+from server.interceptors.layers import Behaviour, Context, Deserializer, Handler, Layer, responses
 
 
-class AuthenticationInterceptor(BehaviourInterceptor):
+class Authentication(Layer):
     """Fills in who calls and which instance is asked for, or sets the call's `failure`.
 
     The failure is raised in place of the behaviour, inside of whatever stands around it, and the message is not parsed.
@@ -22,24 +22,16 @@ class AuthenticationInterceptor(BehaviourInterceptor):
     """
 
     def __init__(self, authorizer: Authorizer, requirements: Requirements) -> None:
-        super().__init__()
         self._authorizer = authorizer
         self._requirements = requirements
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Authorize the call, then let the others have it."""
-        requirement = self._requirements.get(handler_call_details.method)
-        handler = await continuation(handler_call_details)
+    def opened(self, details: grpc.HandlerCallDetails, handler: Handler | None) -> Awaitable[None] | None:
+        """Authorize the call, unless anyone may make it."""
+        requirement = self._requirements.get(details.method)
         if handler is None or (requirement is not None and requirement.permission is None):
-            return handler
+            return None
         call = current_call.get()
-        if call.failure is None:
-            await self._authorize(call, requirement, handler_call_details)
-        return self.wrap(handler)
+        return None if call.failure is not None else self._authorize(call, requirement, details)
 
     async def unary(self, inner: Behaviour, request: Any, context: Context) -> Any:
         """Answer a call that has one response, if it may run."""

@@ -5,17 +5,16 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from server.call import current_call
-from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, responses
+from server.interceptors.layers import Behaviour, Context, Layer, responses
 
 # Any, as no response is one.
 _END: Any = object()
 
 
-class DrainInterceptor(BehaviourInterceptor):
+class Drain(Layer):
     """Lets the streams of `services` run until `drain`, which ends them with the status OK."""
 
     def __init__(self, services: Collection[str]) -> None:
-        super().__init__()
         self._prefixes = tuple(f"/{service}/" for service in services)
         self._draining = asyncio.Event()
 

@@ -13,16 +13,15 @@ from server.call import current_call
 from server.domain.errors import DomainError, StoreUnavailable, Unauthenticated
 from server.errors import CODES, internal, to_status
 from server.interceptors.access_log import REQUEST_ID
-from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, responses
+from server.interceptors.layers import Behaviour, Context, Layer, responses
 
 _DETAILS = "grpc-status-details-bin"
 
 
-class ErrorInterceptor(BehaviourInterceptor):
+class Errors(Layer):
     """Maps reasons by the table of `server/errors.py`, and anything else to INTERNAL with an id for the log."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._log = structlog.get_logger()
 
     async def unary(self, inner: Behaviour, request: Any, context: Context) -> Any:

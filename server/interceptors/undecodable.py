@@ -8,8 +8,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 
 from server.errors import status
-from server.interceptors.behaviour import Behaviour, BehaviourInterceptor, Context, Deserializer, responses
 from server.interceptors.errors import abort
+from server.interceptors.layers import Behaviour, Context, Deserializer, Layer, responses
 
 
 class _Undecodable:
@@ -20,8 +20,8 @@ _UNDECODABLE = _Undecodable()
 _STATUS = status(code_pb2.INVALID_ARGUMENT, "the message is not a valid encoding of the request's type")
 
 
-class UndecodableInterceptor(BehaviourInterceptor):
-    """The innermost interceptor, so that such a call is authenticated and logged as any other."""
+class Undecodable(Layer):
+    """The innermost layer, so that such a call is authenticated and logged as any other."""
 
     def deserializer(self, inner: Deserializer) -> Deserializer:
         """Return one that cannot fail before the behaviour does."""

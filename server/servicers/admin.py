@@ -7,13 +7,16 @@ from zitadel import admin_pb2
 from zitadel.admin_pb2_grpc import AdminServiceServicer
 
 from server.call import current_call
-from server.servicers.replies import instance_detail
+from server.servicers.replies import InstanceReplies
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class AdminServicer(AdminServiceServicer):
     """Serves callers who manage the one instance that their host names."""
+
+    def __init__(self) -> None:
+        self._replies = InstanceReplies(lambda detail: admin_pb2.GetMyInstanceResponse(instance=detail))
 
     async def Healthz(self, request: admin_pb2.HealthzRequest, context: Context) -> admin_pb2.HealthzResponse:
         """Answer."""
@@ -23,4 +26,4 @@ class AdminServicer(AdminServiceServicer):
         self, request: admin_pb2.GetMyInstanceRequest, context: Context
     ) -> admin_pb2.GetMyInstanceResponse:
         """Return the instance that authorization found for the caller."""
-        return admin_pb2.GetMyInstanceResponse(instance=instance_detail(current_call.get().asked_instance()))
+        return self._replies.of(current_call.get().asked_instance())

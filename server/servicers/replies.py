@@ -1,11 +1,20 @@
 """Reply messages from the domain's values."""
 
+from collections.abc import Callable
 from importlib import metadata
+from typing import Generic, TypeVar, cast
 
 from google.protobuf import timestamp_pb2
+from google.protobuf.message import Message
 from zitadel import instance_pb2, object_pb2
 
+from gateway import EncodedOnce
 from server.domain.model import Domain, Instance, ObjectDetails
+
+Reply = TypeVar("Reply", bound=Message)
+
+# As many as there are instances in the store's cache, from which all but the first reply of each come.
+REPLIES = 10_000
 
 VERSION = metadata.version("instanced")
 
@@ -30,6 +39,27 @@ def instance_detail(instance: Instance) -> instance_pb2.InstanceDetail:
         version=VERSION,
         domains=[_domain(domain) for domain in instance.domains],
     )
+
+
+class InstanceReplies(Generic[Reply]):
+    """The replies about instances, each made once: an instance that a commit changed is another value."""
+
+    def __init__(self, make: Callable[[instance_pb2.InstanceDetail], Reply], size: int = REPLIES) -> None:
+        self._make = make
+        self._size = size
+        # By identity, as comparing by value would cost more than making the reply; while the instance is kept here its
+        # id is its own. In order of making, which is near enough to the order of use.
+        self._known: dict[int, tuple[Instance, Reply]] = {}
+
+    def of(self, instance: Instance) -> Reply:
+        """Return the reply about an instance, as an `EncodedOnce` under the type of what it stands for."""
+        known = self._known.get(id(instance))
+        if known is None:
+            if len(self._known) >= self._size:
+                del self._known[next(iter(self._known))]
+            reply = cast("Reply", EncodedOnce(self._make(instance_detail(instance))))
+            known = self._known[id(instance)] = (instance, reply)
+        return known[1]
 
 
 def _domain(domain: Domain) -> instance_pb2.Domain:

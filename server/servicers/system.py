@@ -9,7 +9,7 @@ from zitadel.system_pb2_grpc import SystemServiceServicer
 from server.call import current_call
 from server.instances import Instances
 from server.servicers.fields import fields
-from server.servicers.replies import instance_detail, object_details
+from server.servicers.replies import InstanceReplies, object_details
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -19,6 +19,7 @@ class SystemServicer(SystemServiceServicer):
 
     def __init__(self, instances: Instances) -> None:
         self._instances = instances
+        self._replies = InstanceReplies(lambda detail: system_pb2.GetMyInstanceResponse(instance=detail))
 
     async def Healthz(self, request: system_pb2.HealthzRequest, context: Context) -> system_pb2.HealthzResponse:
         """Answer."""
@@ -37,4 +38,4 @@ class SystemServicer(SystemServiceServicer):
         self, request: system_pb2.GetMyInstanceRequest, context: Context
     ) -> system_pb2.GetMyInstanceResponse:
         """Return the instance that authorization found for the caller."""
-        return system_pb2.GetMyInstanceResponse(instance=instance_detail(current_call.get().asked_instance()))
+        return self._replies.of(current_call.get().asked_instance())

@@ -17,9 +17,11 @@ from server.domain.model import Instance, ObjectDetails
 from server.identity.authorizer import Authorizer
 from server.identity.requirements import Requirement, Requirements, read_requirements
 from server.instances import Added, Instances
-from server.interceptors.access_log import AccessLogInterceptor
-from server.interceptors.authentication import AuthenticationInterceptor
-from server.interceptors.errors import ErrorInterceptor
+from server.interceptors.access_log import AccessLog
+from server.interceptors.authentication import Authentication
+from server.interceptors.encoded_once import Encode
+from server.interceptors.errors import Errors
+from server.interceptors.layers import Layers
 from server.servicers.admin import AdminServicer
 from server.servicers.system import SystemServicer
 from tests.unit.identity.signing import EXTERNAL_URL, Clock, KnownInstances, claims, iam, instance, system, token, user
@@ -122,13 +124,14 @@ async def target(kinds: Kinds, instances: KnownInstances, setups: Setups) -> Asy
     by_path = requirements._by_path | {
         f"/test.v1.Kinds/{name}": Requirement("system.test") for name in (*KINDS, "written")
     }
-    interceptors = (
-        AccessLogInterceptor(),
-        ErrorInterceptor(),
-        AuthenticationInterceptor(Authorizer(users, EXTERNAL_URL, instances, clock=Clock()), Requirements(by_path, ())),
+    layers = (
+        AccessLog(),
+        Errors(),
+        Authentication(Authorizer(users, EXTERNAL_URL, instances, clock=Clock()), Requirements(by_path, ())),
+        Encode(),
     )
     server = grpc.aio.server(
-        interceptors=interceptors, options=[("grpc.so_reuseport", 0), ("grpc.max_metadata_size", 32 << 10)]
+        interceptors=[Layers(layers)], options=[("grpc.so_reuseport", 0), ("grpc.max_metadata_size", 32 << 10)]
     )
     add_AdminServiceServicer_to_server(AdminServicer(), server)
     add_SystemServiceServicer_to_server(SystemServicer(cast("Instances", setups)), server)
@@ -328,7 +331,7 @@ async def test_calls_at_once_keep_apart(channel: grpc.aio.Channel) -> None:
 
 def test_handlers_are_wrapped_once() -> None:
     handler = Kinds().handler()
-    interceptor = AuthenticationInterceptor(Authorizer({}, EXTERNAL_URL, KnownInstances()), Requirements({}, ()))
+    layers = Layers([Authentication(Authorizer({}, EXTERNAL_URL, KnownInstances()), Requirements({}, ()))])
 
     class Details:
         method = "/test.v1.Kinds/unary_unary"
@@ -336,4 +339,4 @@ def test_handlers_are_wrapped_once() -> None:
 
     found = handler.service(Details())
     assert found is not None
-    assert interceptor.wrap(found) is interceptor.wrap(found)
+    assert layers.wrap(found) is layers.wrap(found)

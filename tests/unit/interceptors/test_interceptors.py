@@ -12,12 +12,15 @@ from google.rpc import status_pb2
 from google.rpc.error_details_pb2 import ResourceInfo
 from structlog.testing import LogCapture
 
+from gateway import EncodedOnce
 from server.call import current_call
 from server.domain.errors import DomainTaken, StoreUnavailable, Unauthenticated
-from server.interceptors.access_log import AccessLogInterceptor
-from server.interceptors.drain import DrainInterceptor
-from server.interceptors.errors import ErrorInterceptor
-from server.interceptors.undecodable import UndecodableInterceptor
+from server.interceptors.access_log import AccessLog
+from server.interceptors.drain import Drain
+from server.interceptors.encoded_once import Encode
+from server.interceptors.errors import Errors
+from server.interceptors.layers import Layers
+from server.interceptors.undecodable import Undecodable
 
 Value = struct_pb2.Value
 
@@ -25,7 +28,9 @@ Value = struct_pb2.Value
 class Servicer:
     """Does what the request's string says."""
 
-    async def unary(self, request: Value, context: Any) -> Value:
+    shared = EncodedOnce(Value(string_value="for all"))
+
+    async def unary(self, request: Value, context: Any) -> Value | EncodedOnce[Value]:
         match request.string_value:
             case "taken":
                 raise DomainTaken("a.example")
@@ -39,6 +44,8 @@ class Servicer:
                 await context.abort(grpc.StatusCode.OUT_OF_RANGE, "far out")
             case "slow":
                 await asyncio.sleep(30)
+            case "shared":
+                return self.shared
             case "instance":
                 current_call.get().asked_instance()
         current_call.get().user_id, current_call.get().instance_id = "user", "instance"
@@ -68,7 +75,7 @@ class Servicer:
 class Running:
     """The server's channel, and the chain it runs."""
 
-    def __init__(self, channel: grpc.aio.Channel, drain: DrainInterceptor) -> None:
+    def __init__(self, channel: grpc.aio.Channel, drain: Drain) -> None:
         self.channel, self.drain = channel, drain
 
     def call(self, kind: str, request: Any, *, serializer: Any = Value.SerializeToString, **options: Any) -> Any:
@@ -94,8 +101,9 @@ async def running(log: LogCapture) -> AsyncIterator[Running]:
         "stream_unary": grpc.stream_unary_rpc_method_handler(servicer.stream_unary, **codec),
         "stream_stream": grpc.stream_stream_rpc_method_handler(servicer.stream_stream, **codec),
     }
-    drain = DrainInterceptor(["test.Test"])
-    server = grpc.aio.server(interceptors=[AccessLogInterceptor(), ErrorInterceptor(), drain, UndecodableInterceptor()])
+    drain = Drain(["test.Test"])
+    layers = Layers([AccessLog(), Errors(), drain, Undecodable(), Encode()])
+    server = grpc.aio.server(interceptors=[layers])
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Test", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -266,6 +274,15 @@ async def test_every_kind_of_call_passes_through_unchanged(running: Running) -> 
     assert [item async for item in running.call("writing", value)] == [value]
     assert await running.call("stream_unary", iter([value] * 3)) == Value(number_value=3)
     assert [item async for item in running.call("stream_stream", iter([value] * 3))] == [value] * 3
+
+
+async def test_a_response_that_calls_share_is_encoded_once(running: Running) -> None:
+    for _ in range(2):
+        assert await running.call("unary_unary", Value(string_value="shared")) == Servicer.shared.message
+    # What nothing may change would show here if each call encoded it.
+    [form] = Servicer.shared._encoded
+    Servicer.shared._encoded[form] = Value(string_value="kept").SerializeToString()
+    assert await running.call("unary_unary", Value(string_value="shared")) == Value(string_value="kept")
 
 
 @pytest.mark.parametrize("kind", ["unary_stream", "writing"])
