@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from gateway._body import read_body, read_chunks
 from gateway._context import ServicerContext
 from gateway._encoded_once import EncodedOnce
-from gateway._lifetime import GONE, Lifetime
+from gateway._lifetime import GONE, Lifetime, Watches
 from gateway._metadata import read_metadata
 from gateway._method import Unreadable, call_stream, call_unary
 from gateway._protocol import CallProtocol, End, Exchange, to_request
@@ -79,11 +79,11 @@ class Call:
         self._started = False
         self._head_only = scope["method"] == "HEAD"
 
-    async def run(self, find_handler: FindHandler, receive_timeout: float) -> bool:
+    async def run(self, find_handler: FindHandler, watches: Watches, receive_timeout: float) -> bool:
         """Serve the call; False where the interceptors found no handler, and nothing was answered."""
         exchange = self._exchange
         metadata, problem = read_metadata(self._scope["headers"])
-        self._lifetime = lifetime = Lifetime(self._receive, receive_timeout)
+        self._lifetime = lifetime = Lifetime(watches, self._receive, receive_timeout)
         self._context = context = ServicerContext(self._protocol.name, metadata, self._scope, lifetime)
         response: bytes | None = None
         try:

@@ -21,26 +21,28 @@ _log = logging.getLogger(__name__)
 class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
     """What a servicer sees of its call."""
 
+    # Defaults stand with the class: most calls set none of them.
+    _code: grpc.StatusCode | None = None
+    _details = ""
+    _initial: Metadata = ()
+    _trailing: Metadata = ()
+    _initial_sent = False
+    _done = False
+    _callbacks: tuple[Callable[[Any], None], ...] = ()
+    # What the gateway itself reads and sets.
+    aborted: grpc.aio.AbortError | None = None
+    http_status: int | None = None
+    compression = grpc.Compression.NoCompression
+    compress_next = True
+    requests: AsyncIterator[Any] | None = None
+    write_message: Callable[[Any], Awaitable[None]] | None = None
+    start_reply: Callable[[], Awaitable[None]] | None = None
+
     def __init__(self, protocol: str, metadata: Metadata, scope: Scope, lifetime: Lifetime) -> None:
         self._protocol = protocol
         self._invocation_metadata = metadata
         self._scope = scope
         self._lifetime = lifetime
-        self._code: grpc.StatusCode | None = None
-        self._details = ""
-        self._initial: Metadata = ()
-        self._trailing: Metadata = ()
-        self._initial_sent = False
-        self._done = False
-        self._callbacks: list[Callable[[Any], None]] = []
-        # What the gateway itself reads and sets.
-        self.aborted: grpc.aio.AbortError | None = None
-        self.http_status: int | None = None
-        self.compression = grpc.Compression.NoCompression
-        self.compress_next = True
-        self.requests: AsyncIterator[Any] | None = None
-        self.write_message: Callable[[Any], Awaitable[None]] | None = None
-        self.start_reply: Callable[[], Awaitable[None]] | None = None
 
     @property
     def protocol(self) -> str:
@@ -191,7 +193,7 @@ class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """Call back with this context when the call has ended."""
-        self._callbacks.append(callback)
+        self._callbacks += (callback,)
 
     def settle(self, code: grpc.StatusCode, details: str, http_status: int | None) -> None:
         """Set the end that the gateway decided on, over what the servicer set."""

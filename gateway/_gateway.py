@@ -4,7 +4,8 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import grpc
 import grpc.aio
@@ -16,6 +17,7 @@ from sonora.asgi import grpcASGI
 from gateway._call import Call, FindHandler, send_reply
 from gateway._codec import UnknownFields, every_codec
 from gateway._cors import ANY_ORIGIN, CORS
+from gateway._lifetime import Watches
 from gateway._method import Method, guarded
 from gateway._protocol import CallProtocol, Exchange
 from gateway._protocol_connect import VERSION_HEADER, ConnectStream, ConnectUnary, query_parameters
@@ -64,6 +66,17 @@ class _Spoken:
     in_trailers: bool
 
 
+class _Asked(NamedTuple):
+    """What of a request says what it calls, and how."""
+
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    head: Mapping[bytes, bytes]
+    bodyless: bool
+
+
 class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
     """Serves grpc.aio servicers as gRPC-Web, Connect and JSON over HTTP; as gRPC where the host offers trailers.
 
@@ -103,6 +116,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         self._max_concurrent_calls = max_concurrent_calls
         self._max_url_bytes = max_url_bytes
         self._running = 0
+        self._watches = Watches()
         self._router: Router[Route] = Router()
         self._methods: dict[str, Method] = {}
         self._services: set[str] = set()
@@ -192,7 +206,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
 
         find: FindHandler = registered
         for interceptor in reversed(interceptors):
-            find = _before(interceptor, find)
+            find = partial(interceptor.intercept_service, find)
         return find
 
     def _from_generic(self, details: grpc.HandlerCallDetails) -> Handler | None:
@@ -235,14 +249,18 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         if self._cors.is_preflight(method, head):
             await send_reply(send, self._cors.preflight(head))
             return
-        if len(_paths(scope)[1]) + len(scope.get("query_string", b"")) > self._max_url_bytes:
+        path, raw_path = _paths(scope)
+        query: bytes = scope.get("query_string", b"")
+        if len(raw_path) + len(query) > self._max_url_bytes:
             await self._refuse(scope, send, self._default, headers, _TOO_LONG)
             return
         bodyless = b"transfer-encoding" not in head and head.get(b"content-length", b"0").strip(b"0") == b""
-        if method in _READS and b"connect=v1" in scope.get("query_string", b""):
-            spoken, match = self._find_get(method, scope, head, bodyless=bodyless)
+        served = self._served[bool(scope.get("extensions")) and _offers_trailers(scope)]
+        asked = _Asked(method, path, raw_path, query, head, bodyless)
+        if method in _READS and b"connect=v1" in query:
+            spoken, match = self._find_get(asked, served)
         else:
-            spoken, match = self._find(method, scope, head, bodyless=bodyless)
+            spoken, match = self._find(asked, served)
         if spoken is not None and spoken.in_trailers and not _takes_trailers(head):
             await self._refuse(scope, send, spoken, headers, _WITHOUT_TRAILERS)
             return
@@ -253,7 +271,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             spoken.media_type,
             match.target,
             match.captures,
-            scope.get("query_string", b""),
+            query,
             head,
             bodyless and (method != "POST" or b"content-type" not in head),
             self._max_message_bytes,
@@ -263,22 +281,18 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         call = Call(spoken.protocol, exchange, scope, receive, send)
         self._running += 1
         try:
-            answered = await call.run(self._find_handler, self._receive_timeout)
+            answered = await call.run(self._find_handler, self._watches, self._receive_timeout)
         finally:
             self._running -= 1
         if not answered:
             await self._refuse(scope, send, spoken, headers, self._not_found())
 
-    def _find(
-        self, method: str, scope: Scope, head: Mapping[bytes, bytes], *, bodyless: bool
-    ) -> tuple[_Spoken | None, Match[Route] | None]:
+    def _find(self, asked: _Asked, served: Mapping[bytes, _Spoken]) -> tuple[_Spoken | None, Match[Route] | None]:
         """Give what a request speaks and what it calls, each None where it is nothing that is served."""
-        # As _offers_trailers; most hosts have no extensions at all.
-        served = self._served[bool(scope.get("extensions")) and _offers_trailers(scope)]
-        spoken = self._spoken_in(served, method, head, bodyless=bodyless)
-        if spoken is self._default and VERSION_HEADER in head and self._is_rpc(_paths(scope)[0]):
+        spoken = self._spoken_in(served, asked)
+        if spoken is self._default and VERSION_HEADER in asked.head and self._is_rpc(asked.path):
             spoken = self._connect[spoken.media_type]
-        match = self._match(method, scope, spoken)
+        match = self._match(asked, spoken)
         if spoken is None and match is not None and match.target.raw_request:
             # What goes into a google.api.HttpBody may be of any type.
             spoken = self._default
@@ -288,25 +302,20 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         """Say whether a path names an RPC of an added service, be it one that does not exist."""
         return _RPC_PATH.fullmatch(path) is not None and path[1:].partition("/")[0] in self._services
 
-    def _find_get(
-        self, method: str, scope: Scope, head: Mapping[bytes, bytes], *, bodyless: bool
-    ) -> tuple[_Spoken | None, Match[Route] | None]:
+    def _find_get(self, asked: _Asked, served: Mapping[bytes, _Spoken]) -> tuple[_Spoken | None, Match[Route] | None]:
         """Give protocol and RPC of a GET that says it is Connect; on any path but an RPC's it is one like others."""
-        path = _paths(scope)[0]
-        parameters = query_parameters(scope.get("query_string", b""))
-        if path not in self._methods or parameters.get(b"connect") != b"v1":
-            return self._find(method, scope, head, bodyless=bodyless)
+        parameters = query_parameters(asked.query)
+        if asked.path not in self._methods or parameters.get(b"connect") != b"v1":
+            return self._find(asked, served)
         # An encoding that is not served is refused by the protocol, as part of the call.
         spoken = self._connect_gets.get(parameters.get(b"encoding", b""), self._connect_gets[b"json"])
-        return spoken, self._readable.get(path)
+        return spoken, self._readable.get(asked.path)
 
-    def _spoken_in(
-        self, served: Mapping[bytes, _Spoken], method: str, head: Mapping[bytes, bytes], *, bodyless: bool
-    ) -> _Spoken | None:
+    def _spoken_in(self, served: Mapping[bytes, _Spoken], asked: _Asked) -> _Spoken | None:
         """Give what the request speaks: Content-Type; without a body, Accept; else JSON. None: a type not served."""
-        content_type = head.get(b"content-type")
-        if bodyless and (content_type is None or method in _WITHOUT_BODY_BY_NATURE):
-            accept = head.get(b"accept")
+        content_type = asked.head.get(b"content-type")
+        if asked.bodyless and (content_type is None or asked.method in _WITHOUT_BODY_BY_NATURE):
+            accept = asked.head.get(b"accept")
             accepted = None if accept is None else _accepted(served, accept)
             if accepted is not None:
                 return accepted
@@ -314,12 +323,12 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             return self._default
         return served.get(content_type) or served.get(_bare(content_type))
 
-    def _match(self, method: str, scope: Scope, spoken: _Spoken | None) -> Match[Route] | None:
-        path, raw_path = _paths(scope)
-        match = self._router.find(method, path, raw_path)
-        if match is None and method == "POST":
+    def _match(self, asked: _Asked, spoken: _Spoken | None) -> Match[Route] | None:
+        path = asked.path
+        match = self._router.find(asked.method, path, asked.raw_path)
+        if match is None and asked.method == "POST":
             if spoken is not None and spoken.protocol.always_posts:
-                match = self._router.find("GET", path, raw_path)
+                match = self._router.find("GET", path, asked.raw_path)
             if match is None and _RPC_PATH.fullmatch(path) is not None and self._is_ours(path, spoken):
                 # Nothing is known of the method, but interceptors see calls of it, and generic handlers may serve it.
                 match = Match(Route(Method(path, _UNKNOWN_HANDLER)))
@@ -397,13 +406,6 @@ async def _unknown(request: object, context: Any) -> None:  # noqa: ANN401 - nev
 
 
 _UNKNOWN_HANDLER: Final[Handler] = grpc.unary_unary_rpc_method_handler(_unknown)
-
-
-def _before(interceptor: grpc.aio.ServerInterceptor, find: FindHandler) -> FindHandler:
-    async def intercept(details: grpc.HandlerCallDetails) -> Handler | None:
-        return await interceptor.intercept_service(find, details)
-
-    return intercept
 
 
 def _offers_trailers(scope: Scope) -> bool:

@@ -35,7 +35,7 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
     except UnicodeDecodeError:
         raise invalid("the body is not UTF-8") from None
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        return _decode(text)
     except Refused:
         raise
     except json.JSONDecodeError as error:
@@ -59,6 +59,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise invalid(f"the body is not JSON: {name} is no JSON value")
+
+
+# With hooks json.loads makes a decoder each time.
+_decode: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant).decode
 
 
 def merge_json(value: object, message: Message, *, ignore_unknown: bool) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import grpc
 
 from gateway._status import Status
 from gateway._types import Receive
 
-# Most calls end within this many seconds; only longer ones pay for a task that waits for the caller to go away.
+# Most calls end within this many seconds; only longer ones, by up to twice as many, pay for a task that waits for the
+# caller to go away.
 _LOOK_AFTER: Final = 0.05
 # A host may answer `receive` at once for ever after the body's end; it is asked again no sooner than this.
 _ASK_AGAIN_AFTER: Final = 1.0
@@ -18,6 +20,50 @@ _FAR: Final = 86400.0 * 365
 DEADLINE: Final = Status(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
 STALLED: Final = Status(grpc.StatusCode.DEADLINE_EXCEEDED, "the body did not arrive in time", (), 408)
 GONE: Final = Status(grpc.StatusCode.CANCELLED, "the caller went away")
+
+
+class Watch:
+    """Looks at the calls of one event loop that take longer than most: one timer for all instead of one for each."""
+
+    __slots__ = ("_new", "_seen", "_timer", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._new: set[Lifetime] = set()
+        self._seen: set[Lifetime] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, lifetime: "Lifetime") -> None:
+        """Look at a call once, unless it is over by then."""
+        self._new.add(lifetime)
+        if self._timer is None:
+            self._timer = self.loop.call_later(_LOOK_AFTER, self._tick)
+
+    def remove(self, lifetime: "Lifetime") -> None:
+        """Forget a call that is over."""
+        self._new.discard(lifetime)
+        self._seen.discard(lifetime)
+
+    def _tick(self) -> None:
+        for lifetime in self._seen:
+            lifetime.look()
+        self._seen, self._new = self._new, set()
+        self._timer = self.loop.call_later(_LOOK_AFTER, self._tick) if self._seen else None
+
+
+class Watches:
+    """The watch of each event loop that calls run in; nearly always there is one."""
+
+    def __init__(self) -> None:
+        self._last: Watch | None = None
+        self._all: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> Watch:
+        """Give the watch of a loop."""
+        watch = self._last
+        if watch is None or watch.loop is not loop:
+            watch = self._last = self._all.setdefault(loop, Watch(loop))
+        return watch
 
 
 class Lifetime:
@@ -31,15 +77,17 @@ class Lifetime:
         "_receive",
         "_received",
         "_resumed",
+        "_started",
         "_task",
         "_timer",
+        "_watch",
         "_watcher",
         "deadline",
         "reason",
         "receive_timeout",
     )
 
-    def __init__(self, receive: Receive, receive_timeout: float) -> None:
+    def __init__(self, watches: Watches, receive: Receive, receive_timeout: float) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - ASGI applications run in one
         self._task = task
@@ -51,7 +99,10 @@ class Lifetime:
         self._resumed = False
         self._watcher: asyncio.Task[None] | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(_LOOK_AFTER, self._look)
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = self._loop.time()
+        self._watch = watches.of(self._loop)
+        self._watch.add(self)
         self.receive_timeout: float | None = receive_timeout
         self.reason: Status | None = None
         self.deadline: float | None = None
@@ -70,7 +121,7 @@ class Lifetime:
         """Say that the whole body is there: from now on only a caller that goes away can be received."""
         self._received = True
         if self._looked:
-            self._watch()
+            self._await_leaving()
 
     def end(self, reason: Status) -> None:
         """Cancel the call, unless it is over or already cancelled."""
@@ -93,6 +144,7 @@ class Lifetime:
     def stop(self) -> None:
         """Stop watching; nothing cancels the call any more."""
         self._over = True
+        self._watch.remove(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._deadline_timer is not None:
@@ -100,19 +152,20 @@ class Lifetime:
         if self._watcher is not None:
             self._watcher.cancel()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Begin to wait for what most calls end before: the caller going away, a body that does not arrive."""
         self._looked = True
-        self._timer = None
         if self._received:
-            self._watch()
+            self._await_leaving()
         elif self.receive_timeout is not None:
-            self._timer = self._loop.call_later(max(0.0, self.receive_timeout - _LOOK_AFTER), self._check_received)
+            at = self._started + self.receive_timeout
+            self._timer = self._loop.call_at(max(at, self._loop.time()), self._check_received)
 
     def _check_received(self) -> None:
         if not self._received and self.receive_timeout is not None:
             self.end(STALLED)
 
-    def _watch(self) -> None:
+    def _await_leaving(self) -> None:
         if self._watcher is None and not self._over:
             self._watcher = self._loop.create_task(self._wait_for_caller_to_go())
 

@@ -104,9 +104,7 @@ def checked_metadata(metadata: Iterable[Any] | None) -> Metadata:
         return ()
     result: list[tuple[str, str | bytes]] = []
     for raw_key, raw_value in metadata:
-        key = (raw_key.decode("ascii") if isinstance(raw_key, bytes) else raw_key).lower()
-        if _KEY.fullmatch(key) is None:
-            raise ValueError(f"metadata key {key!r} has characters other than a-z, 0-9, '_', '-' and '.'")
+        key = _checked_key(raw_key)
         if key.endswith("-bin"):
             result.append((key, raw_value.encode() if isinstance(raw_value, str) else bytes(raw_value)))
             continue
@@ -115,6 +113,14 @@ def checked_metadata(metadata: Iterable[Any] | None) -> Metadata:
             raise ValueError(f"the value of metadata {key!r} is not printable ASCII")
         result.append((key, value))
     return tuple(result)
+
+
+@lru_cache(maxsize=1024)
+def _checked_key(raw: str | bytes) -> str:
+    key = (raw.decode("ascii") if isinstance(raw, bytes) else raw).lower()
+    if _KEY.fullmatch(key) is None:
+        raise ValueError(f"metadata key {key!r} has characters other than a-z, 0-9, '_', '-' and '.'")
+    return key
 
 
 def wire_pairs(metadata: Metadata) -> Headers:
@@ -127,12 +133,15 @@ def wire_pairs(metadata: Metadata) -> Headers:
 
 def reply_headers(metadata: Metadata, prefix: str = "") -> Headers:
     """Encode metadata as headers of a reply; names that HTTP or the protocol itself owns there are left out."""
-    if not metadata:
-        return []
-    return wire_pairs(
-        tuple(
-            (prefix + key, value)
-            for key, value in metadata
-            if key not in _OWNED_BY_REPLY and not key.startswith(_OWNED_PREFIXES)
-        )
-    )
+    headers: Headers = []
+    for key, value in metadata:
+        name = _reply_name(key, prefix)
+        if name is not None:
+            headers.append((name, encode_binary(value) if isinstance(value, bytes) else value.encode("ascii")))
+    return headers
+
+
+@lru_cache(maxsize=1024)
+def _reply_name(key: str, prefix: str) -> bytes | None:
+    owned = key in _OWNED_BY_REPLY or key.startswith(_OWNED_PREFIXES)
+    return None if owned else (prefix + key).encode("ascii")

@@ -5,6 +5,7 @@ import contextvars
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -98,6 +99,15 @@ def _guarded_stream(behaviour: Behaviour) -> Behaviour:
 
 def is_async(behaviour: Behaviour) -> bool:
     """Say whether grpc.aio would run this in the event loop: a coroutine function or an asynchronous generator."""
+    try:
+        return _is_async(behaviour)
+    except TypeError:  # it has no hash
+        return _is_async.__wrapped__(behaviour)
+
+
+# Asked for every call, and inspect takes 7 µs to say.
+@lru_cache(maxsize=4096)
+def _is_async(behaviour: Behaviour) -> bool:
     call = behaviour if inspect.isroutine(behaviour) else getattr(behaviour, "__call__", behaviour)  # noqa: B004
     return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (behaviour, call))
 

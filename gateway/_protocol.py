@@ -7,7 +7,7 @@ this shape, and a line where `Gateway` lists them.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 from google.protobuf.message import Message
@@ -44,8 +44,7 @@ class Exchange:
     packer: StreamPacker | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """How a call ended: its status, and the metadata of both ends. `http_status` is set where JSON has a closer one."""
 
     code: grpc.StatusCode
