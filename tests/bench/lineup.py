@@ -8,6 +8,8 @@ from typing import Final
 
 from tests.bench import wire
 from tests.bench.contender import Contender, Place, Running, free_port, log_of, process
+from tests.bench.contenders.go import build
+from tests.bench.contenders.python.connectrpc import stubs
 from tests.bench.ours import NAME, Ours
 from tests.bench.wire import Call
 
@@ -45,28 +47,72 @@ def python(module: str) -> Callable[[Place, int], list[str]]:
     return command
 
 
+def connectrpc(module: str) -> Callable[[Place, int], list[str]]:
+    """Return the command of connectrpc on a host, once its stubs are written."""
+
+    def command(place: Place, port: int) -> list[str]:
+        stubs.write()
+        return python(f"connectrpc.{module}")(place, port)
+
+    return command
+
+
+def go(name: str) -> Callable[[Place, int], list[str]]:
+    """Return the command of a contender in Go, once it is built."""
+
+    def command(place: Place, port: int) -> list[str]:
+        return [str(build.program(name)), str(port), str(place.reply_file)]
+
+    return command
+
+
+_MALFORMED: Final = "its trailers are malformed: clients cannot read the status"
+
 OURS: Final = Ours(NAME)
 OURS_NATIVE: Final = Ours(f"{NAME}, gRPC listener", native=True, calls=_by_protocol(wire.GRPC))
 OURS_PYVOY: Final = Ours(f"{NAME} on pyvoy", host="pyvoy")
 
 GRPC_AIO: Final = Peer("grpc.aio", python("grpc_aio.serve"), _by_protocol(wire.GRPC))
-SONORA: Final = Peer(
-    "sonora on uvicorn",
-    python("sonora_uvicorn.serve"),
-    _by_protocol(wire.GRPC_WEB),
-    note="its trailers are malformed: clients cannot read the status",
+SONORA: Final = Peer("sonora on uvicorn", python("sonora_uvicorn.serve"), _by_protocol(wire.GRPC_WEB), note=_MALFORMED)
+SONORA_GRANIAN: Final = Peer(
+    "sonora on granian", python("sonora_granian.serve"), _by_protocol(wire.GRPC_WEB), note=_MALFORMED
+)
+CONNECTRPC: Final = Peer(
+    "connectrpc on uvicorn",
+    connectrpc("on_uvicorn"),
+    _by_protocol(wire.GRPC_WEB, wire.JSON_RPC, wire.CONNECT),
+    note="it knows no rules: JSON is Connect's, at the path of the RPC",
+)
+CONNECTRPC_PYVOY: Final = Peer(
+    "connectrpc on pyvoy",
+    connectrpc("on_pyvoy"),
+    _by_protocol(wire.GRPC, wire.GRPC_WEB, wire.JSON_RPC, wire.CONNECT),
 )
 FASTAPI: Final = Peer("FastAPI", python("fastapi.serve"), _by_protocol(wire.JSON))
+ENVOY: Final = Peer(
+    "Envoy before grpc.aio",
+    python("envoy.serve"),
+    _by_protocol(wire.GRPC_WEB, wire.JSON),
+    note="two processes; Envoy has a thread for each core, as is its default",
+)
+GRPC_GO: Final = Peer("grpc-go", go("grpc_go"), _by_protocol(wire.GRPC))
+GRPC_GATEWAY: Final = Peer("grpc-gateway", go("grpc_gateway"), _by_protocol(wire.JSON))
+VANGUARD: Final = Peer("vanguard-go", go("vanguard"), _by_protocol(wire.GRPC, wire.GRPC_WEB, wire.JSON, wire.CONNECT))
+GRPCWEB: Final = Peer("Go grpcweb", go("grpcweb"), _by_protocol(wire.GRPC_WEB))
+# The limits: what is left of a server when it has nothing to do.
 CONSTANT: Final = Peer("constant bytes on uvicorn", python("constant.on_uvicorn"), _by_protocol(wire.JSON))
+CONSTANT_OURS: Final = Peer(
+    "constant bytes on the default host", python("constant.on_uvicorn_host"), _by_protocol(wire.JSON)
+)
+CONSTANT_PYVOY: Final = Peer(
+    "constant bytes on the fast host", python("constant.on_pyvoy_host"), _by_protocol(wire.JSON)
+)
 
 ALL: Final[tuple[Contender, ...]] = (
-    OURS,
-    OURS_NATIVE,
-    OURS_PYVOY,
-    GRPC_AIO,
-    SONORA,
-    FASTAPI,
-    CONSTANT,
+    *(OURS, OURS_NATIVE, OURS_PYVOY),
+    *(GRPC_AIO, SONORA, SONORA_GRANIAN, CONNECTRPC, CONNECTRPC_PYVOY, FASTAPI, ENVOY),
+    *(GRPC_GO, GRPC_GATEWAY, VANGUARD, GRPCWEB),
+    *(CONSTANT, CONSTANT_OURS, CONSTANT_PYVOY),
 )
 
 

@@ -21,14 +21,26 @@ CPU: Final = "cpu_per_call"
 COLUMNS: Final = (Column(RATE, "calls/s"), Column(CPU, "CPU µs/call", scale=1e6))
 
 _OURS, _NATIVE, _PYVOY = lineup.OURS.name, lineup.OURS_NATIVE.name, lineup.OURS_PYVOY.name
+_HTTP: Final = (_OURS, _PYVOY)
+
+
+def _of_both(*peers: tuple[lineup.Peer, float]) -> Sequence[Aim]:
+    return [Aim(mine, peer.name, at_least=ratio) for peer, ratio in peers for mine in _HTTP]
+
+
 AIMS: Final[Mapping[str, Sequence[Aim]]] = {
     "grpc": (
         Aim(_NATIVE, lineup.GRPC_AIO.name, at_least=0.9),
         Aim(_OURS, lineup.GRPC_AIO.name, at_least=0.9),
         Aim(_PYVOY, lineup.GRPC_AIO.name, at_least=3),
+        Aim(_PYVOY, lineup.GRPC_GO.name, at_least=0.4),
     ),
-    "grpc-web": tuple(Aim(mine, lineup.SONORA.name, at_least=2) for mine in (_OURS, _PYVOY)),
-    "json": tuple(Aim(mine, lineup.FASTAPI.name, at_least=2) for mine in (_OURS, _PYVOY)),
+    "grpc-web": _of_both((lineup.SONORA, 2), (lineup.CONNECTRPC, 2), (lineup.GRPCWEB, 1.2), (lineup.VANGUARD, 1.2)),
+    "json": (
+        *_of_both((lineup.FASTAPI, 2), (lineup.CONNECTRPC, 1.3), (lineup.GRPC_GATEWAY, 1.2)),
+        Aim(_OURS, lineup.CONSTANT_OURS.name, at_least=0.5),
+        Aim(_PYVOY, lineup.CONSTANT_PYVOY.name, at_least=0.5),
+    ),
 }
 
 
