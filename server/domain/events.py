@@ -6,7 +6,7 @@ field that is known no longer is passed over, so that old logs still read.
 
 import json
 from dataclasses import dataclass, fields
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, NamedTuple
 
 from pydantic.alias_generators import to_camel
 
@@ -120,8 +120,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedEvent:
+class RecordedEvent(NamedTuple):
     """An event with its place in the log.
 
     `position` orders all events, `sequence` those of one instance, from 1; `created_at` is in microseconds since
@@ -153,6 +152,8 @@ _BY_TYPE: Final = {event.type: event for event in _EVENTS}
 _JSON_NAMES: Final = {
     event.type: tuple((field.name, to_camel(field.name)) for field in fields(event)) for event in _EVENTS
 }
+# json.dumps makes an encoder for each call that asks for anything but its defaults.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class UnknownEvent(Exception):
@@ -161,11 +162,7 @@ class UnknownEvent(Exception):
 
 def to_payload(event: Event) -> str:
     """Return the fields of `event` as a JSON object with names in lowerCamelCase."""
-    return json.dumps(
-        {name: getattr(event, field) for field, name in _JSON_NAMES[event.type]},
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+    return _encode({name: getattr(event, field) for field, name in _JSON_NAMES[event.type]})
 
 
 def from_payload(event_type: str, payload: str) -> Event:

@@ -66,9 +66,10 @@ def slug(name: str) -> str:
 
     Accents are dropped with their marks: Zürich becomes zurich.
     """
-    decomposed = unicodedata.normalize("NFKD", name)
-    letters = "".join(character for character in decomposed if not unicodedata.combining(character)).lower()
-    return _NOT_IN_SLUG.sub("-", letters).strip("-")[:SLUG_LIMIT].rstrip("-") or "instance"
+    if not name.isascii():
+        decomposed = unicodedata.normalize("NFKD", name)
+        name = "".join(character for character in decomposed if not unicodedata.combining(character))
+    return _NOT_IN_SLUG.sub("-", name.lower()).strip("-")[:SLUG_LIMIT].rstrip("-") or "instance"
 
 
 def generate_domain(name: str, *, external_domain: str) -> str:
@@ -77,11 +78,20 @@ def generate_domain(name: str, *, external_domain: str) -> str:
     Whether it is taken is for the caller to ask. Raises ValueError where `external_domain` leaves no room within the
     limit of a domain.
     """
-    suffix = "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(SUFFIX_LENGTH))
-    ending = f"-{suffix}.{normalize_host(external_domain)}"
+    ending = f"-{_suffix()}.{normalize_host(external_domain)}"
     room = DOMAIN_LIMIT - len(ending)
     if room < 1:
         raise ValueError(
             f"an external domain of {len(external_domain)} characters leaves no room for generated domains"
         )
     return (slug(name)[:room].rstrip("-") or "i") + ending
+
+
+def _suffix() -> str:
+    # One draw for all of it: each asks the system for random bytes.
+    drawn = secrets.randbelow(len(_SUFFIX_ALPHABET) ** SUFFIX_LENGTH)
+    characters = []
+    for _ in range(SUFFIX_LENGTH):
+        drawn, character = divmod(drawn, len(_SUFFIX_ALPHABET))
+        characters.append(_SUFFIX_ALPHABET[character])
+    return "".join(characters)
