@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from server.domain.events import Event
+from server.domain.events import Event, InstanceAdded
 
 
 class Registry(Protocol):
@@ -17,8 +17,7 @@ class Registry(Protocol):
         """Tell whether any instance has the domain."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event to be recorded, and the id of the instance, organization or user that it happened to."""
 
     aggregate_id: str
@@ -31,6 +30,11 @@ class Decision:
 
     instance_id: str
     events: Sequence[NewEvent]
+
+    @property
+    def begins_instance(self) -> bool:
+        """Whether the events are the first of their instance, so that nothing is stored that they could change."""
+        return bool(self.events) and isinstance(self.events[0].event, InstanceAdded)
 
 
 class Command(Protocol):

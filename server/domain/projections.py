@@ -5,8 +5,7 @@ first and last event in microseconds since 1970-01-01 UTC.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from server.domain.events import (
     DomainAdded,
@@ -29,17 +28,18 @@ Row = Mapping[str, Value]
 TABLES: Final[tuple[Table, ...]] = ("instances", "domains", "organizations", "users", "members")
 
 
-@dataclass(frozen=True, slots=True)
-class Insert:
+# Named tuples, and not frozen dataclasses: a new instance is some 20 changes, each made in a third of the time.
+
+
+class Insert(NamedTuple):
     """One row more."""
 
     table: Table
     row: Row
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
-    """`values` for each row that equals `where` and, if given, differs from `other_than`."""
+class Update(NamedTuple):
+    """`values` for each row that equals `where` and, if given, differs from `other_than`, which names one column."""
 
     table: Table
     values: Row
@@ -47,8 +47,7 @@ class Update:
     other_than: Row | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Each row that equals `where` gone."""
 
     table: Table
@@ -115,6 +114,28 @@ def project(recorded: RecordedEvent) -> list[Change]:
                     {"aggregate_id": recorded.aggregate_id, "user_id": user, **instance, "roles": roles, **created},
                 )
             ]
+
+
+def rows_of_new(events: Sequence[RecordedEvent]) -> dict[Table, list[dict[str, Value]]]:
+    """Return the rows that stand after `events`, all of one instance that is not stored: the sum of their changes.
+
+    They are what a store holds after it made the changes one by one, and cost a fraction of those statements.
+    """
+    rows: dict[Table, list[dict[str, Value]]] = {table: [] for table in TABLES}
+    for recorded in events:
+        for change in project(recorded):
+            present = rows[change.table]
+            match change:
+                case Insert(row=row):
+                    present.append(dict(row))
+                case Update(values=values, where=where, other_than=other_than):
+                    for row in present:
+                        items = row.items()
+                        if where.items() <= items and not (other_than and other_than.items() <= items):
+                            row.update(values)
+                case Delete(where=where):
+                    present[:] = [row for row in present if not where.items() <= row.items()]
+    return rows
 
 
 def _user(human: HumanAdded) -> Row:

@@ -3,7 +3,8 @@
     python instrumented.py FOLDER /path/to/instanced serve …
 
 Before each transaction, what `FOLDER/pragmas.json` says (`{"synchronous": "OFF"}`) is set. `FOLDER/diary` gets a line
-for every command that arrives at the store, and for every statement that begins or ends a transaction or a savepoint.
+for every command that arrives at the store, for every one that it asks what follows, and for every statement that
+begins or ends a transaction or adds rows.
 A tracer of the same user may attach to the process. None of it is a setting of the product.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 
 FOLDER = Path(sys.argv[1])
 PRAGMAS = FOLDER / "pragmas.json"
-WRITTEN = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+WRITTEN = ("BEGIN", "COMMIT", "ROLLBACK", "INSERT")
 DIARY = os.open(FOLDER / "diary", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 # prctl(2): Yama lets a process be traced by its ancestors alone, unless it says otherwise.
@@ -33,7 +34,9 @@ def write(line: str) -> None:
 class Connection(sqlite3.Connection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.set_trace_callback(lambda statement: write(statement) if statement.startswith(WRITTEN) else None)
+        self.set_trace_callback(
+            lambda statement: write(statement.split("(")[0]) if statement.startswith(WRITTEN) else None
+        )
 
     def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
         if statement.startswith("BEGIN"):
@@ -48,7 +51,9 @@ def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
 
 plain_connect, sqlite3.connect = sqlite3.connect, connect  # type: ignore[assignment]  # the overloads say the same
 
-from server.store.grouping import GroupCommit  # noqa: E402 - whatever it imports must find the connections above
+# Whatever these import must find the connections above.
+from server.domain.instance_setup import InstanceSetup  # noqa: E402
+from server.store.grouping import GroupCommit  # noqa: E402
 
 plain_execute = GroupCommit.execute
 
@@ -58,6 +63,15 @@ async def execute(self: GroupCommit, *arguments: Any) -> Any:
     return await plain_execute(self, *arguments)
 
 
+plain_decide = InstanceSetup.decide
+
+
+def decide(self: InstanceSetup, *arguments: Any) -> Any:
+    write("decided")
+    return plain_decide(self, *arguments)
+
+
+InstanceSetup.decide = decide  # type: ignore[assignment, method-assign]  # takes what the other takes
 GroupCommit.execute = execute  # type: ignore[assignment, method-assign]  # takes what the other takes
 sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")

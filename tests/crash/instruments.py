@@ -14,13 +14,13 @@ NO_LIMIT = 1_073_741_823
 
 @dataclass(slots=True)
 class Group:
-    """A transaction of the writer: how many commands it began and finished, and whether it came to its COMMIT.
+    """A transaction of the writer: commands it decided, statements that add rows, and whether it came to its COMMIT.
 
     One that SQLite rolls back by itself has no end in the diary.
     """
 
-    begun: int = 0
-    finished: int = 0
+    decided: int = 0
+    inserts: int = 0
     to_commit: bool = False
 
 
@@ -63,10 +63,10 @@ class Instruments:
             match line.split():
                 case ["BEGIN", *_]:
                     groups.append(Group())
-                case ["SAVEPOINT", *_]:
-                    groups[-1].begun += 1
-                case ["RELEASE", *_]:
-                    groups[-1].finished += 1
+                case ["decided"]:
+                    groups[-1].decided += 1
+                case ["INSERT", *_]:
+                    groups[-1].inserts += 1
                 case ["COMMIT"]:
                     groups[-1].to_commit = True
         return groups

@@ -31,10 +31,10 @@ def test_of_64_calls_for_one_domain_one_gets_it_and_64_others_of_the_same_groups
     assert codes(outcome for outcome in outcomes if outcome.wanted in rivals) == {"OK": 1, "ALREADY_EXISTS": 63}
     assert codes(outcome for outcome in outcomes if outcome.wanted in others) == {"OK": 64}
     assert contents(server.data).instances.keys() == names(outcomes, ok=True)
-    groups = [group for group in instruments.groups() if group.begun]
-    assert sum(group.begun for group in groups) == 128
+    groups = [group for group in instruments.groups() if group.decided]
+    assert sum(group.decided for group in groups) == 128
     # The first to arrive may be alone; whoever came while it waited shares a group.
-    assert any(group.begun > 64 for group in groups)
+    assert any(group.decided > 64 for group in groups)
 
 
 def test_calls_that_come_at_once_share_commits(starting: Callable[..., Server]) -> None:

@@ -18,7 +18,7 @@ from tests.crash.tracing import failing_syncs
 from tests.servers import Server
 
 GROUP = 32
-# Room for some commands of a group, and not for all.
+# Room for some rows of a group, and not for all.
 SPARE_PAGES = 10
 # A commit writes more than this, and what the server logs in a test less.
 TOO_SMALL = 24 << 10
@@ -44,10 +44,11 @@ def test_a_full_disk_fails_a_whole_group_and_later_ones_are_stored_once_there_is
             instruments.set(max_page_count=pages + SPARE_PAGES)
         before = [*earlier, *first.outcomes()]
         _assert_unavailable(group.outcomes())
-        # Some of its commands were through when the next one met the end of the disk.
+        # Some of its rows were in when the next ones met the end of the disk.
         _, failed = instruments.groups()[groups:]
         assert not failed.to_commit
-        assert 0 < failed.finished < failed.begun < GROUP
+        assert failed.decided == GROUP
+        assert failed.inserts > 1
 
         _assert_served(fronts, before)
         _assert_only(before, server)

@@ -4,17 +4,24 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 
 from server.domain.errors import DomainTaken
 from server.domain.events import RecordedEvent, from_payload, to_payload
 from server.domain.model import Domain, Instance, ObjectDetails
-from server.domain.projections import Change, Delete, Insert, Row, Update
+from server.domain.projections import Change, Delete, Insert, Row, Update, Value
 
-_APPEND: Final = (
-    "INSERT INTO events"
-    " (position, instance_id, aggregate_type, aggregate_id, sequence, event_type, payload, creator, created_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_EVENT: Final = (
+    "position",
+    "instance_id",
+    "aggregate_type",
+    "aggregate_id",
+    "sequence",
+    "event_type",
+    "payload",
+    "creator",
+    "created_at",
 )
 _READ_LOG: Final = (
     "SELECT position, instance_id, aggregate_id, sequence, event_type, payload, creator, created_at FROM events"
@@ -31,10 +38,19 @@ INSTANCE_BY_ID: Final = f"{_INSTANCE} WHERE i.id = ?{_ORDER}"
 INSTANCE_BY_DOMAIN: Final = f"{_INSTANCE} WHERE i.id = (SELECT instance_id FROM domains WHERE domain = ?){_ORDER}"  # noqa: S608 - constants
 
 
+# Rows in one statement: SQLite allows 32,766 values (https://www.sqlite.org/limits.html), and ours have up to 15.
+_ROWS: Final = 128
+# Up to so many, each number has a statement of its own; beyond it powers of two, or the statements would be too many to
+# keep.
+_ANY_NUMBER: Final = 16
+
+
 def append(connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
     """Write `events` at the end of the log."""
-    connection.executemany(
-        _APPEND,
+    _insert_all(
+        connection,
+        "events",
+        _EVENT,
         [
             (
                 recorded.position,
@@ -50,6 +66,25 @@ def append(connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> N
             for recorded in events
         ],
     )
+
+
+def insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
+    """Add `rows`, which have the same columns in the same order, to a projection. Raises sqlite3.IntegrityError."""
+    if rows:
+        _insert_all(connection, table, tuple(rows[0]), [_values(row) for row in rows])
+
+
+def _insert_all(
+    connection: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Value]]
+) -> None:
+    # Many rows in a statement: for each statement the interpreter is let go of and waited for, up to 5 ms each time
+    # while the event loop is busy.
+    done = 0
+    while left := len(rows) - done:
+        count = left if left <= _ANY_NUMBER else min(_ROWS, 1 << left.bit_length() - 1)
+        values = list(chain.from_iterable(rows[done : done + count]))
+        connection.execute(_insert(table, columns, count), values)
+        done += count
 
 
 def read_log(connection: sqlite3.Connection, after: int, limit: int) -> list[RecordedEvent]:
@@ -74,7 +109,7 @@ def apply(connection: sqlite3.Connection, change: Change) -> None:
     match change:
         case Insert(table, row):
             try:
-                connection.execute(_insert(table, tuple(row)), _values(row))
+                connection.execute(_insert(table, tuple(row), 1), _values(row))
             except sqlite3.IntegrityError:
                 if table == "domains" and has_domain(connection, domain := str(row["domain"])):
                     raise DomainTaken(domain) from None
@@ -115,7 +150,13 @@ def to_instance(rows: Sequence[tuple[Any, ...]]) -> Instance | None:
 
 
 def _values(row: Row) -> list[str | int | None]:
-    return [json.dumps(value, separators=(",", ":")) if isinstance(value, tuple) else value for value in row.values()]
+    return [_as_json(value) if isinstance(value, tuple) else value for value in row.values()]
+
+
+# Tuples are names of roles, of which there are a few.
+@lru_cache(maxsize=256)
+def _as_json(value: tuple[str, ...]) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 # Names of tables and columns come from the domain's projections alone, never from a caller. A handful of statements
@@ -123,8 +164,9 @@ def _values(row: Row) -> list[str | int | None]:
 
 
 @lru_cache(maxsize=256)
-def _insert(table: str, columns: tuple[str, ...]) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+def _insert(table: str, columns: tuple[str, ...], count: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * count)}"  # noqa: S608
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ import pytest
 
 from server.domain.decisions import Decision, Registry
 from server.domain.errors import DomainTaken, StoreUnavailable
-from server.domain.events import DomainAdded, InstanceChanged
+from server.domain.events import DomainAdded, InstanceAdded, InstanceChanged
 from server.instances import Added, Instances
 from server.store.grouping import GroupCommit, Order
 from server.store.interface import Recorded
@@ -83,6 +83,65 @@ async def test_a_domain_that_only_the_unique_index_finds_taken_is_taken(
     assert store.commits == commits + 1
     assert rows("SELECT count(*) FROM instances WHERE name = 'New'") == [(0,)]
     assert rows("SELECT count(*) FROM events") == [(9 + 7 + 7,)]
+
+
+async def test_a_new_instance_with_a_domain_that_only_the_unique_index_finds_taken_fails_alone(
+    instances: Instances,
+    store: SQLiteStore,
+    setup: Callable[..., Any],
+    acme: dict[str, Any],
+    *,
+    happen: Any,
+    rows: Rows,
+) -> None:
+    await instances.add(acme | {"custom_domain": "acme.example"}, creator="a")
+    events = [InstanceAdded("New", "en"), DomainAdded("acme.example", generated=False)]
+    commits = store.commits
+    outcomes = await asyncio.gather(
+        *(store.execute(command, "a") for command in (setup(), happen("7", events), setup())), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [Recorded, DomainTaken, Recorded]
+    assert store.commits == commits + 1
+    assert rows("SELECT count(*) FROM instances WHERE name = 'New'") == [(0,)]
+    assert rows("SELECT max(position), count(*) FROM events") == [(9 + 7 + 7, 9 + 7 + 7)]
+
+
+async def test_of_new_instances_in_one_group_that_do_not_ask_for_their_domain_the_first_gets_it(
+    store: SQLiteStore, happen: Any, rows: Rows
+) -> None:
+    events = [InstanceAdded("New", "en"), DomainAdded("acme.example", generated=False)]
+    outcomes = await asyncio.gather(
+        *(store.execute(happen(str(number), events), "a") for number in range(1, 5)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [Recorded, DomainTaken, DomainTaken, DomainTaken]
+    assert rows("SELECT id FROM instances") == [(1,)]
+
+
+async def test_an_event_that_cannot_be_written_fails_its_command_alone(
+    store: SQLiteStore, setup: Callable[..., Any], happen: Any, rows: Rows
+) -> None:
+    commands = [setup(), happen("7", [InstanceAdded("\ud800", "en")]), setup()]
+    outcomes = await asyncio.gather(*(store.execute(command, "a") for command in commands), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Recorded, UnicodeEncodeError, Recorded]
+    assert rows("SELECT count(*) FROM instances") == [(2,)]
+
+
+async def test_a_group_that_changes_an_instance_sees_what_came_before_in_it(
+    instances: Instances,
+    store: SQLiteStore,
+    setup: Callable[..., Any],
+    acme: dict[str, Any],
+    *,
+    happen: Any,
+    rows: Rows,
+) -> None:
+    added = await instances.add(acme, creator="a")
+    renamed = [happen(added.instance_id, [InstanceChanged(name)]) for name in ("First", "Second")]
+    outcomes = await asyncio.gather(
+        *(store.execute(command, "a") for command in (setup(), renamed[0], setup(), renamed[1]))
+    )
+    assert [outcome.events[0].position for outcome in outcomes] == [8, 15, 16, 23]
+    assert rows("SELECT name, sequence FROM instances WHERE id = ?", added.instance_id) == [("Second", 9)]
 
 
 class Gate:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.domain.events import DomainAdded, DomainPrimarySet, DomainRemoved, InstanceChanged
+from server.domain.events import DomainAdded, DomainPrimarySet, DomainRemoved, InstanceAdded, InstanceChanged
 from server.instances import Instances
 from server.store.folder import DataFolder
 from server.store.interface import StoreRefused
@@ -49,6 +49,27 @@ async def test_the_projections_come_out_the_same_byte_for_byte(lived_in: DataFol
     assert await rebuild(lived_in, lambda _done, _total: None) == 9 + 10 * 7 + 5 + 9
     assert projections() == before
     assert all(before.values())
+
+
+async def test_a_new_instance_that_changes_before_it_is_stored_comes_out_the_same(
+    store: SQLiteStore, happen: Any, folder: DataFolder, projections: Dump
+) -> None:
+    events = [
+        InstanceAdded("New", "en"),
+        DomainAdded("a.example", generated=False),
+        DomainPrimarySet("a.example"),
+        DomainAdded("b.example", generated=False),
+        DomainPrimarySet("b.example"),
+        InstanceChanged("Newer"),
+        DomainRemoved("a.example"),
+        DomainAdded("c.example", generated=True),
+        DomainPrimarySet("b.example"),
+    ]
+    await store.execute(happen("7", events), "a")
+    await store.close()
+    before = projections()
+    await rebuild(folder, lambda _done, _total: None)
+    assert projections() == before
 
 
 async def test_what_was_lost_or_altered_comes_back(lived_in: DataFolder, projections: Dump) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import os
 import signal
 import sqlite3
@@ -96,7 +97,9 @@ def failing(statement: str, times: int = 1) -> Callable[[str], None]:
     return check
 
 
-@pytest.mark.parametrize("statement", ["BEGIN", "SAVEPOINT", "INSERT INTO domains", "RELEASE", "UPDATE last_id"])
+@pytest.mark.parametrize(
+    "statement", ["BEGIN", "SELECT", "INSERT INTO events", "INSERT INTO members", "UPDATE last_id"]
+)
 async def test_an_io_error_anywhere_in_a_group_fails_all_of_it(
     store: SQLiteStore, setup: Setup, faults: Any, rows: Rows, statement: str
 ) -> None:
@@ -106,14 +109,68 @@ async def test_an_io_error_anywhere_in_a_group_fails_all_of_it(
     assert await outcomes_of(store, setup, 8) == [Recorded] * 8
 
 
+@pytest.mark.parametrize(
+    "statement", ["SAVEPOINT", "UPDATE instances", "INSERT INTO domains", "RELEASE", "UPDATE last_id"]
+)
+async def test_an_io_error_anywhere_in_a_group_of_savepoints_fails_all_of_it(
+    store: SQLiteStore,
+    instances: Instances,
+    setup: Setup,
+    acme: Any,
+    happen: Any,
+    *,
+    faults: Any,
+    rows: Rows,
+    statement: str,
+) -> None:
+    added = await instances.add(acme, creator="a")
+    faults.before = failing(statement)
+    assert await outcomes_of(store, apart(setup, happen, added.instance_id), 8) == [StoreUnavailable] * 8
+    assert counts(rows)[:2] == [7, 1]
+    assert await outcomes_of(store, apart(setup, happen, added.instance_id), 8) == [Recorded] * 8
+
+
+def apart(setup: Setup, happen: Any, instance_id: str) -> Setup:
+    """Return what makes every other command a change of the instance, so that a group of them goes one by one."""
+    number = itertools.count()
+    return lambda: setup() if next(number) % 2 else happen(instance_id, [InstanceChanged("New")])
+
+
 async def test_a_transaction_that_sqlite_ended_by_itself_is_not_written_on(
     store: SQLiteStore, setup: Setup, faults: Any, rows: Rows
 ) -> None:
+    def end_it(sql: str) -> None:
+        if sql.startswith("INSERT INTO users"):
+            sqlite3.Connection.execute(faults.opened[0], "ROLLBACK")
+            raise ZeroDivisionError
+
+    faults.before = end_it
+    assert await outcomes_of(store, setup, 8) == [StoreUnavailable] * 8
+    assert counts(rows)[:2] == [0, 0]
+
+
+async def test_a_transaction_that_sqlite_ended_by_itself_in_a_savepoint_is_not_written_on(
+    store: SQLiteStore, instances: Instances, setup: Setup, acme: Any, happen: Any, *, faults: Any, rows: Rows
+) -> None:
+    added = await instances.add(acme, creator="a")
     seen = []
 
     def end_it(sql: str) -> None:
         seen.append(sql)
-        if sql.startswith("INSERT INTO users") and seen.count(sql) == 3:
+        if sql.startswith("INSERT INTO users") and seen.count("SAVEPOINT command") == 4:
+            sqlite3.Connection.execute(faults.opened[0], "ROLLBACK")
+            raise ZeroDivisionError
+
+    faults.before = end_it
+    assert await outcomes_of(store, apart(setup, happen, added.instance_id), 8) == [StoreUnavailable] * 8
+    assert counts(rows)[:2] == [7, 1]
+
+
+async def test_deciding_in_a_transaction_that_sqlite_ended_by_itself_loses_the_group(
+    store: SQLiteStore, setup: Setup, faults: Any, rows: Rows
+) -> None:
+    def end_it(sql: str) -> None:
+        if sql.startswith("SELECT 1 FROM domains"):
             sqlite3.Connection.execute(faults.opened[0], "ROLLBACK")
             raise ZeroDivisionError
 
