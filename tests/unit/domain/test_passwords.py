@@ -1,4 +1,6 @@
 import asyncio
+import os
+import sys
 import time
 
 import pytest
@@ -39,3 +41,13 @@ async def test_a_caller_who_went_away_is_not_hashed_for() -> None:
     await passwords.hash("Passw0rd!")
     assert time.perf_counter() - begun < 2  # 200 would take some 2.5 s of two cores
     passwords.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+async def test_threads_that_hash_stand_back_and_the_process_does_not() -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    passwords = Passwords()
+    hashing = passwords._pool.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
+    passwords.close()
+    assert hashing == min(before + 5, 19)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
