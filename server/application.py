@@ -5,8 +5,9 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import dataclass
 
 import grpc
 import structlog
@@ -57,6 +58,15 @@ _LAST_WORD = 0.05
 OpenFront = Callable[[Settings, DataFolder, Certificates | None], AbstractContextManager[HTTPFront]]
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where calls are taken: the external URL, and the addresses of the two listeners as `HOST:PORT`."""
+
+    url: str
+    grpc: str
+    http: str
+
+
 def run(loaded: Loaded) -> None:
     """Serve until SIGTERM or SIGINT has drained the server; a second signal ends the process at once.
 
@@ -73,18 +83,46 @@ async def _serve(loaded: Loaded) -> None:
 
 
 async def serve(loaded: Loaded, open_front: OpenFront, stopping: asyncio.Event) -> None:
-    """Serve until `stopping` is set and the running calls are done.
+    """Serve, as the only process of this server, until `stopping` is set and the running calls are done.
 
     Raises:
         SettingsError, StoreRefused, ConfigurationError: it cannot start; the message says what to do.
     """
-    settings, log = loaded.settings, structlog.get_logger()
-    if loaded.ignored:
-        log.warning("these settings mean nothing here and are ignored", settings=list(loaded.ignored))
+    settings = loaded.settings
+    say_ignored(loaded)
+    with DataFolder.open(settings.data) as folder:
+        users = system_users(settings, folder)
+
+        def announce(listening: Listening) -> None:
+            announce_listening(folder, users, listening)
+
+        try:
+            await serve_from(folder, settings, users, open_front=open_front, stopping=stopping, announce=announce)
+        finally:
+            withdraw(folder)
+
+
+async def serve_from(
+    folder: DataFolder,
+    settings: Settings,
+    users: Mapping[str, SystemUser],
+    *,
+    open_front: OpenFront,
+    stopping: asyncio.Event,
+    announce: Callable[[Listening], None],
+    among_workers: bool = False,
+) -> None:
+    """Serve from a folder that is held until `stopping` is set and the running calls are done.
+
+    `announce` is called once calls are taken. `among_workers`: other processes of this server write to the same
+    database, and listen on the same port for gRPC.
+
+    Raises:
+        SettingsError, StoreRefused, ConfigurationError: it cannot start; the message says what to do.
+    """
+    log = structlog.get_logger()
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(DataFolder.open(settings.data))
-        users = _system_users(settings, folder)
-        store = await open_store(folder)
+        store = await open_store(folder, alone=not among_workers)
         stack.push_async_callback(store.close)
         passwords = Passwords()
         stack.callback(passwords.close)
@@ -113,21 +151,24 @@ async def serve(loaded: Loaded, open_front: OpenFront, stopping: asyncio.Event) 
         )
         # What the gateway does by itself.
         on_grpc = Layers((*layers, Undecodable(), Encode()))
-        native = native_server(settings.grpc, [on_grpc], handshake_timeout=settings.http.receive_timeout)
+        native = native_server(
+            settings.grpc,
+            [on_grpc],
+            handshake_timeout=settings.http.receive_timeout,
+            share_port=among_workers,
+        )
         servers = front.carry(gateway, on_grpc)
         checks = await _add_servicers(instances, native, *servers, gateway)
 
-        grpc_port = listen(native, settings.grpc.address, None if certificates is None else certificates.for_grpc())
+        tls = None if certificates is None else certificates.for_grpc()
+        grpc_port = listen(native, settings.grpc.address, tls, share_port=among_workers)
         await native.start()
         await front.start()
         if certificates is not None:
             stack.enter_context(certificates.watched(front.replace_tls))
-        grpc_address = shown(split_address(settings.grpc.address)[0], grpc_port)
-        http_address = shown(*front.address)
-        publish(folder, url, grpc_address, http_address)
-        stack.callback(withdraw, folder)
-        log.info("serving", external_url=url, data=str(folder.path), users=sorted(users))
-        print(f"grpc {grpc_address}\nhttp {http_address}", flush=True)  # noqa: T201 - scripts wait for these lines
+        announce(
+            Listening(url, shown(split_address(settings.grpc.address)[0], grpc_port), shown(*front.address)),
+        )
 
         await stopping.wait()
         log.info("draining", grace_s=settings.shutdown_grace.total_seconds())
@@ -139,7 +180,22 @@ async def serve(loaded: Loaded, open_front: OpenFront, stopping: asyncio.Event) 
     log.info("stopped")
 
 
-def _system_users(settings: Settings, folder: DataFolder) -> dict[str, SystemUser]:
+def say_ignored(loaded: Loaded) -> None:
+    """Name in the log the settings that mean nothing here."""
+    if loaded.ignored:
+        structlog.get_logger().warning(
+            "these settings mean nothing here and are ignored", settings=list(loaded.ignored)
+        )
+
+
+def announce_listening(folder: DataFolder, users: Mapping[str, SystemUser], listening: Listening) -> None:
+    """Tell `instanced token`, the log and whoever waits on stdout that calls are taken. May raise StoreRefused."""
+    publish(folder, listening.url, listening.grpc, listening.http)
+    structlog.get_logger().info("serving", external_url=listening.url, data=str(folder.path), users=sorted(users))
+    print(f"grpc {listening.grpc}\nhttp {listening.http}", flush=True)  # noqa: T201 - scripts wait for these lines
+
+
+def system_users(settings: Settings, folder: DataFolder) -> dict[str, SystemUser]:
     """Return who may sign tokens: the configured users, or the server's own where nobody else can reach it."""
     users = parse_system_users(settings.system_api_users)
     if may_have_local_user(

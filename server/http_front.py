@@ -58,6 +58,19 @@ def one_port(settings: Settings, folder: DataFolder, certificates: Certificates 
         yield _OnePort(settings, listener, http2, certificates)
 
 
+@contextmanager
+def shared_port(
+    listener: socket, number: int, settings: Settings, folder: DataFolder, certificates: Certificates | None
+) -> Iterator[HTTPFront]:
+    """Serve as `one_port` does, as the worker of that number, whose socket `listener` is; it is bound already.
+
+    Raises:
+        SettingsError: there is no room for a unix socket.
+    """
+    with private_socket(folder.path, f"http2-{number}.sock") as http2:
+        yield _OnePort(settings, listener, http2, certificates)
+
+
 class _OnePort:
     def __init__(self, settings: Settings, listener: socket, http2: Path, certificates: Certificates | None) -> None:
         self._settings = settings

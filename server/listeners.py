@@ -4,10 +4,11 @@ import socket
 import ssl
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from server.settings import Pem, SettingsError, split_address
 
-_BACKLOG = 2048
+BACKLOG: Final = 2048
 
 
 def bind(address: str, speaks: str, flag: str) -> socket.socket:
@@ -24,7 +25,7 @@ def bind(address: str, speaks: str, flag: str) -> socket.socket:
             # A port that a stopped server has left connections on is free; one that is listened on is not.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(resolved)
-            listener.listen(_BACKLOG)
+            listener.listen(BACKLOG)
         except BaseException:
             listener.close()
             raise
@@ -34,6 +35,34 @@ def bind(address: str, speaks: str, flag: str) -> socket.socket:
         ) from error
     listener.setblocking(False)  # noqa: FBT003 - the library takes it by position
     return listener
+
+
+def bind_shared(address: str, speaks: str, flag: str, count: int) -> list[socket.socket]:
+    """Bind `count` sockets to `HOST:PORT`, which nobody else may listen on; port 0 is one free port for all of them.
+
+    None of them listens yet, and until one does, no connection comes. Of those that do, each gets some of the
+    connections (SO_REUSEPORT), and so does any other socket of this user's that is bound so.
+
+    Raises:
+        SettingsError: the port is in use, or the address is not this machine's.
+    """
+    with bind(address, speaks, flag) as listener:
+        family, name = listener.family, listener.getsockname()
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sockets.append(socket.socket(family, socket.SOCK_STREAM))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sockets[-1].bind(name)
+            sockets[-1].setblocking(False)  # noqa: FBT003 - the library takes it by position
+    except OSError as error:
+        for made in sockets:
+            made.close()
+        raise SettingsError(
+            f"cannot listen for {speaks} on {address}: {error.strerror}; choose another with {flag} HOST:PORT"
+        ) from error
+    return sockets
 
 
 def shown(host: str, port: int) -> str:

@@ -22,11 +22,16 @@ _LONGEST_SOCKET_PATH = 100
 
 
 def native_server(
-    settings: GRPC, interceptors: Sequence[grpc.aio.ServerInterceptor], *, handshake_timeout: timedelta
+    settings: GRPC,
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    *,
+    handshake_timeout: timedelta,
+    share_port: bool = False,
 ) -> grpc.aio.Server:
     """Make the server; servicers and a port are still to be added.
 
     A connection that has not sent its TLS handshake, preface and SETTINGS within `handshake_timeout` is closed.
+    `share_port`: other processes of this server listen on its port too, and each gets some of the connections.
     """
     keepalive = int(settings.keepalive_time.total_seconds() * 1000)
     answer = int(settings.keepalive_timeout.total_seconds() * 1000)
@@ -35,7 +40,7 @@ def native_server(
         maximum_concurrent_rpcs=settings.max_concurrent_calls,
         options=[
             # Else a second server binds the same port, and each gets some of the calls.
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(share_port)),
             ("grpc.server.max_pending_requests", _PENDING),
             ("grpc.server.max_pending_requests_hard_limit", _PENDING),
             ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -53,14 +58,17 @@ def native_server(
     )
 
 
-def listen(server: grpc.aio.Server, address: str, tls: grpc.ServerCredentials | None) -> int:
-    """Bind `HOST:PORT` and return the port.
+def listen(
+    server: grpc.aio.Server, address: str, tls: grpc.ServerCredentials | None, *, share_port: bool = False
+) -> int:
+    """Bind `HOST:PORT` and return the port; one that is shared is a definite one, and found free before.
 
     Raises:
         SettingsError: the address cannot be bound, or the certificate or key cannot be read.
     """
-    # grpc core does not say why an address cannot be bound; the system does, and lets go of it again.
-    bind(address, "gRPC", "--grpc").close()
+    if not share_port:
+        # grpc core does not say why an address cannot be bound; the system does, and lets go of it again.
+        bind(address, "gRPC", "--grpc").close()
     try:
         return server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
     except RuntimeError as error:
@@ -70,13 +78,13 @@ def listen(server: grpc.aio.Server, address: str, tls: grpc.ServerCredentials | 
 
 
 @contextmanager
-def private_socket(folder: Path) -> Iterator[Path]:
+def private_socket(folder: Path, name: str = "http2.sock") -> Iterator[Path]:
     """Give the path of a unix socket that only this user can reach: in `folder`, which is 0700 and locked, if it fits.
 
     Raises:
         SettingsError: there is no room for it in the folder for temporary files either.
     """
-    path = folder.absolute() / "http2.sock"
+    path = folder.absolute() / name
     if len(bytes(path)) <= _LONGEST_SOCKET_PATH:
         path.unlink(missing_ok=True)
         try:

@@ -60,4 +60,5 @@ def test_only_the_composition_root_and_the_command_line_load_settings() -> None:
         "server/external.py",
         "server/http_front.py",
         "server/inside_envoy.py",
+        "server/workers.py",
     }

@@ -4,12 +4,13 @@ Looks at the header, the schema and the first page of each table, so the time it
 """
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from server.store.folder import DATABASE, DataFolder
 from server.store.interface import StoreRefused
-from server.store.sqlite.connection import Connection, Opener
+from server.store.sqlite.connection import BUSY_TIMEOUT, Connection, Opener, connect
 from server.store.sqlite.failures import cause
 from server.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, migrate, version
 
@@ -26,15 +27,8 @@ async def open_database(folder: DataFolder, opener: Opener) -> Connection:
     Raises StoreRefused, with what to do, where it is not a database of this program and version, is damaged, or cannot
     be used.
     """
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        needed = ".".join(map(str, OLDEST_SQLITE))
-        raise StoreRefused(f"SQLite {sqlite3.sqlite_version} is too old; use a Python with SQLite {needed} or newer")
     path = folder.database
-    log = path.with_name(f"{path.name}-wal")
-    if _size(path) == 0 and _size(log) > 0:
-        # SQLite would take the log for left over from another database, and delete it.
-        raise StoreRefused(f"{path} is missing or empty while its write-ahead log {log.name} is not; {_BACKUP}")
-    folder.create(DATABASE)
+    _provide(folder)
     try:
         connection = await opener.open()
     except sqlite3.Error as failure:
@@ -48,6 +42,32 @@ async def open_database(folder: DataFolder, opener: Opener) -> Connection:
         await connection.close()
         raise
     return connection
+
+
+def prepare_database(folder: DataFolder) -> None:
+    """Create or migrate the database in `folder` where need be, for the processes that are to open it.
+
+    Starts no thread. Raises StoreRefused, as `open_database` does.
+    """
+    _provide(folder)
+    try:
+        with closing(connect(folder.database, BUSY_TIMEOUT)) as connection:
+            _check(connection, folder.database)
+    except sqlite3.Error as failure:
+        raise refusal(folder.database, failure) from failure
+
+
+def _provide(folder: DataFolder) -> None:
+    """See that there is a database file, an empty one where there was none."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise StoreRefused(f"SQLite {sqlite3.sqlite_version} is too old; use a Python with SQLite {needed} or newer")
+    path = folder.database
+    log = path.with_name(f"{path.name}-wal")
+    if _size(path) == 0 and _size(log) > 0:
+        # SQLite would take the log for left over from another database, and delete it.
+        raise StoreRefused(f"{path} is missing or empty while its write-ahead log {log.name} is not; {_BACKUP}")
+    folder.create(DATABASE)
 
 
 def refusal(path: Path, failure: sqlite3.Error) -> StoreRefused:
