@@ -265,11 +265,9 @@ class Call:
 
     async def _finish(self, response: bytes | None) -> None:
         context = self._context
-        code = context.code() or grpc.StatusCode.OK
-        end = End(code, context.details(), context.initial_metadata(), context.trailing_metadata(), context.http_status)
         try:
             if not context.caller_gone():
-                await self._answer(response, end)
+                await self._answer(response, context.end())
         finally:
             context.finish()
 

@@ -12,6 +12,7 @@ import grpc.aio
 
 from gateway._lifetime import GONE, Lifetime
 from gateway._metadata import checked_metadata
+from gateway._protocol import End
 from gateway._status import BY_NUMBER, Status
 from gateway._types import Metadata, Scope
 
@@ -198,6 +199,11 @@ class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
     def settle(self, code: grpc.StatusCode, details: str, http_status: int | None) -> None:
         """Set the end that the gateway decided on, over what the servicer set."""
         self._code, self._details, self.http_status = code, details, http_status
+
+    def end(self) -> End:
+        """Give the end of the call as it goes out; from here on its initial metadata are sent."""
+        self._initial_sent = True
+        return End(self._code or grpc.StatusCode.OK, self._details, self._initial, self._trailing, self.http_status)
 
     def finish(self) -> None:
         """Mark the call as ended and tell whoever asked to be told."""

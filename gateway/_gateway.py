@@ -44,6 +44,8 @@ _WITHOUT_TRAILERS: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
     "te: trailers is missing",
     [],
 )
+# How many ways to ask for the same are kept; a caller may write one Content-Type in very many ways.
+_REMEMBERED: Final = 1024
 _READS: Final = ("GET", "HEAD")
 _TOO_MANY_CALLS: Final = refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls run at once; try again later")
 _TOO_LONG: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
@@ -75,6 +77,10 @@ class _Asked(NamedTuple):
     query: bytes
     head: Mapping[bytes, bytes]
     bodyless: bool
+
+
+# HTTP method, path as sent, Content-Type, Connect's version, whether the host offers trailers, whether there is a body.
+_Key = tuple[str, bytes, bytes | None, bytes | None, bool, bool]
 
 
 class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
@@ -117,6 +123,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         self._max_url_bytes = max_url_bytes
         self._running = 0
         self._watches = Watches()
+        self._found: dict[_Key, tuple[_Spoken | None, Match[Route] | None]] = {}
         self._router: Router[Route] = Router()
         self._methods: dict[str, Method] = {}
         self._services: set[str] = set()
@@ -178,6 +185,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
 
     def _add(self, service: str, handlers: Mapping[str, Handler], descriptor: ServiceDescriptor | None) -> None:
         self._services.add(service)
+        self._found.clear()
         for name, handler in handlers.items():
             path = f"/{service}/{name}"
             if path in self._methods:
@@ -255,12 +263,18 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             await self._refuse(scope, send, self._default, headers, _TOO_LONG)
             return
         bodyless = b"transfer-encoding" not in head and head.get(b"content-length", b"0").strip(b"0") == b""
-        served = self._served[bool(scope.get("extensions")) and _offers_trailers(scope)]
-        asked = _Asked(method, path, raw_path, query, head, bodyless)
-        if method in _READS and b"connect=v1" in query:
-            spoken, match = self._find_get(asked, served)
-        else:
-            spoken, match = self._find(asked, served)
+        # Most hosts have no extensions at all.
+        trailers = bool(scope.get("extensions")) and _offers_trailers(scope)
+        key = (method, raw_path, head.get(b"content-type"), head.get(VERSION_HEADER), trailers, bodyless)
+        found = self._found.get(key)
+        if found is None:
+            asked = _Asked(method, path, raw_path, query, head, bodyless)
+            if method in _READS:
+                found = self._find_get(asked, self._served[trailers])
+            else:
+                found = self._find(asked, self._served[trailers])
+                self._remember(key, found)
+        spoken, match = found
         if spoken is not None and spoken.in_trailers and not _takes_trailers(head):
             await self._refuse(scope, send, spoken, headers, _WITHOUT_TRAILERS)
             return
@@ -287,6 +301,16 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         if not answered:
             await self._refuse(scope, send, spoken, headers, self._not_found())
 
+    def _remember(self, key: _Key, found: tuple[_Spoken | None, Match[Route] | None]) -> None:
+        """Keep what requests with a body speak and call: there the key says all that decides it."""
+        spoken, match = found
+        literal = match is not None and not match.captures and match.refusal is None
+        *_, bodyless = key
+        if literal and spoken is not None and not bodyless:
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            self._found[key] = found
+
     def _find(self, asked: _Asked, served: Mapping[bytes, _Spoken]) -> tuple[_Spoken | None, Match[Route] | None]:
         """Give what a request speaks and what it calls, each None where it is nothing that is served."""
         spoken = self._spoken_in(served, asked)
@@ -305,7 +329,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
     def _find_get(self, asked: _Asked, served: Mapping[bytes, _Spoken]) -> tuple[_Spoken | None, Match[Route] | None]:
         """Give protocol and RPC of a GET that says it is Connect; on any path but an RPC's it is one like others."""
         parameters = query_parameters(asked.query)
-        if asked.path not in self._methods or parameters.get(b"connect") != b"v1":
+        if parameters.get(b"connect") != b"v1" or asked.path not in self._methods:
             return self._find(asked, served)
         # An encoding that is not served is refused by the protocol, as part of the call.
         spoken = self._connect_gets.get(parameters.get(b"encoding", b""), self._connect_gets[b"json"])

@@ -69,23 +69,16 @@ class Watches:
 class Lifetime:
     """Cancels the task of a call, once, and remembers why in `reason`."""
 
-    __slots__ = (
-        "_deadline_timer",
-        "_looked",
-        "_loop",
-        "_over",
-        "_receive",
-        "_received",
-        "_resumed",
-        "_started",
-        "_task",
-        "_timer",
-        "_watch",
-        "_watcher",
-        "deadline",
-        "reason",
-        "receive_timeout",
-    )
+    # Defaults stand with the class: most calls set none of them.
+    _received = False
+    _looked = False
+    _over = False
+    _resumed = False
+    _watcher: asyncio.Task[None] | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _deadline_timer: asyncio.TimerHandle | None = None
+    reason: Status | None = None
+    deadline: float | None = None
 
     def __init__(self, watches: Watches, receive: Receive, receive_timeout: float) -> None:
         task = asyncio.current_task()
@@ -93,19 +86,10 @@ class Lifetime:
         self._task = task
         self._loop = task.get_loop()
         self._receive = receive
-        self._received = False
-        self._looked = False
-        self._over = False
-        self._resumed = False
-        self._watcher: asyncio.Task[None] | None = None
-        self._deadline_timer: asyncio.TimerHandle | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._started = self._loop.time()
         self._watch = watches.of(self._loop)
         self._watch.add(self)
         self.receive_timeout: float | None = receive_timeout
-        self.reason: Status | None = None
-        self.deadline: float | None = None
 
     def set_timeout(self, seconds: float) -> None:
         """End the call so many seconds from now."""

@@ -38,6 +38,13 @@ class Instances:
         recorded = await self._store.execute(InstanceSetup(request, password_hash, self._external_domain), creator)
         return Added(recorded.instance_id, instance_details(recorded.events))
 
+    def known_by_domain(self, host: str) -> Instance | None:
+        """Return what `by_domain` would, if that is known without waiting; None means to ask it.
+
+        May raise StoreUnavailable.
+        """
+        return self._store.known_instance_by_domain(host)
+
     async def by_domain(self, host: str) -> Instance | None:
         """Return the instance that has `host`, as `names.normalize_host` gives it, among its domains.
 

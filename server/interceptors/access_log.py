@@ -4,7 +4,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import grpc
@@ -39,7 +39,8 @@ class AccessLog(Layer):
     async def unary(self, inner: Behaviour, request: Any, context: Context) -> Any:
         """Answer and log a call that has one response."""
         call, started, peer = current_call.get(), time.perf_counter(), context.peer()
-        await _echo(call, context)
+        if (echo := _echo(call, context)) is not None:
+            await echo
         code = "OK"
         try:
             return await inner(request, context)
@@ -54,7 +55,8 @@ class AccessLog(Layer):
         # The peer is asked for while the call is there: a stream that is cut off may be closed after it is gone, and
         # grpc.aio then reads freed memory.
         call, started, peer = current_call.get(), time.perf_counter(), context.peer()
-        await _echo(call, context)
+        if (echo := _echo(call, context)) is not None:
+            await echo
         code = "OK"
         try:
             async for response in responses(inner, request, context):
@@ -74,12 +76,13 @@ def _request_id(details: grpc.HandlerCallDetails) -> str:
     return f"{random.getrandbits(64):016x}"
 
 
-async def _echo(call: Call, context: Context) -> None:
+def _echo(call: Call, context: Context) -> Awaitable[None] | None:
+    """Send the request id back; what is returned is awaited, if anything is."""
     metadata = ((REQUEST_ID, call.request_id),)
     if hasattr(context, "protocol"):
-        await context.send_initial_metadata(metadata)
-    else:
-        context.set_trailing_metadata(metadata)
+        return context.send_initial_metadata(metadata)
+    context.set_trailing_metadata(metadata)
+    return None
 
 
 def _code(error: BaseException, context: Context) -> str:

@@ -9,8 +9,9 @@ import grpc
 from server.call import Call, current_call
 from server.domain.errors import DomainError
 from server.identity.authorizer import Authorizer
-from server.identity.metadata import read_metadata
+from server.identity.metadata import Presented, read_metadata
 from server.identity.requirements import Requirement, Requirements
+from server.identity.tokens import Claims
 from server.interceptors.layers import Behaviour, Context, Deserializer, Handler, Layer, responses
 
 
@@ -31,7 +32,25 @@ class Authentication(Layer):
         if handler is None or (requirement is not None and requirement.permission is None):
             return None
         call = current_call.get()
-        return None if call.failure is not None else self._authorize(call, requirement, details)
+        if call.failure is not None:
+            return None
+        waiting: Awaitable[None] | None = None
+        try:
+            if requirement is None:
+                raise RuntimeError(f"{call.method} is served, and its requirements were not read at start")  # noqa: TRY301
+            presented = read_metadata(details.invocation_metadata)
+            claims = self._authorizer.authenticate(presented)
+            call.user_id = claims.user.id
+            call.instance = self._authorizer.admit_known(requirement, claims, presented)
+            if call.instance is None:
+                waiting = self._admit(call, requirement, claims, presented)
+            else:
+                call.instance_id = call.instance.id
+        except DomainError as error:
+            call.failure = error
+        except Exception as error:  # noqa: BLE001 - outside of a behaviour it would end the call with no status of ours
+            call.failure = _Unforeseen(error)
+        return waiting
 
     async def unary(self, inner: Behaviour, request: Any, context: Context) -> Any:
         """Answer a call that has one response, if it may run."""
@@ -48,19 +67,14 @@ class Authentication(Layer):
         """Return one that leaves the message of a refused call alone."""
         return functools.partial(_deserialize, inner)
 
-    async def _authorize(self, call: Call, requirement: Requirement | None, details: grpc.HandlerCallDetails) -> None:
+    async def _admit(self, call: Call, requirement: Requirement, claims: Claims, presented: Presented) -> None:
         try:
-            if requirement is None:
-                raise RuntimeError(f"{call.method} is served, and its requirements were not read at start")  # noqa: TRY301
-            presented = read_metadata(details.invocation_metadata)
-            claims = self._authorizer.authenticate(presented)
-            call.user_id = claims.user.id
             call.instance = await self._authorizer.admit(requirement, claims, presented)
             if call.instance is not None:
                 call.instance_id = call.instance.id
         except DomainError as error:
             call.failure = error
-        except Exception as error:  # noqa: BLE001 - outside of a behaviour it would end the call with no status of ours
+        except Exception as error:  # noqa: BLE001 - as above
             call.failure = _Unforeseen(error)
 
 

@@ -37,6 +37,11 @@ class InstanceCache:
         self._joinable: dict[tuple[str, str], _Flight] = {}
         self._flights: set[_Flight] = set()
 
+    def known_by_domain(self, domain: str) -> Instance | None:
+        """Return the instance that `domain` leads to, None where only `by_domain` can tell."""
+        instance_id = self._ids.get(domain)
+        return None if instance_id is None else self._instances[instance_id]
+
     async def by_domain(self, domain: str, query: Query) -> Instance | None:
         """Return the instance that `domain` leads to, by `query` where it is not known."""
         instance_id = self._ids.get(domain)

@@ -35,6 +35,12 @@ class Store(Protocol):
         after that, all of it.
         """
 
+    def known_instance_by_domain(self, domain: str) -> Instance | None:
+        """Return what `instance_by_domain` would, if that is known without waiting; None means to ask it.
+
+        Raises StoreUnavailable.
+        """
+
     async def instance_by_domain(self, domain: str) -> Instance | None:
         """Return the instance that `domain`, in lower case, leads to, as the last acknowledged command left it.
 

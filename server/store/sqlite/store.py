@@ -42,6 +42,12 @@ class SQLiteStore:
         """Store what follows from `command`; see `Store.execute`."""
         return await self._group_commit.execute(command, creator)
 
+    def known_instance_by_domain(self, domain: str) -> Instance | None:
+        """Return the instance that `domain` leads to where no query is needed; see `Store.known_instance_by_domain`."""
+        if self._watch is not None:
+            self._watch.look()
+        return self._cache.known_by_domain(domain)
+
     async def instance_by_domain(self, domain: str) -> Instance | None:
         """Return the instance that `domain` leads to; see `Store.instance_by_domain`."""
         if self._watch is not None:

@@ -137,14 +137,25 @@ def instance(instance_id: str, *domains: str) -> Instance:
 
 
 class KnownInstances:
-    """Finds the instances it was made with, and keeps what it was asked for."""
+    """Finds the instances it was made with, and keeps what it was asked for; one that `remembers` without waiting."""
+
+    remembers = False
 
     def __init__(self, *instances: Instance) -> None:
         self.instances = instances
         self.asked: list[str] = []
 
+    def known_by_domain(self, host: str) -> Instance | None:
+        found = self._by_domain(host) if self.remembers else None
+        if found is not None:
+            self.asked.append(host)
+        return found
+
     async def by_domain(self, host: str) -> Instance | None:
         self.asked.append(host)
+        return self._by_domain(host)
+
+    def _by_domain(self, host: str) -> Instance | None:
         return next((i for i in self.instances for domain in i.domains if domain.domain == host), None)
 
     async def by_id(self, instance_id: str) -> Instance | None:

@@ -26,6 +26,13 @@ from server.servicers.admin import AdminServicer
 from server.servicers.system import SystemServicer
 from tests.unit.identity.signing import EXTERNAL_URL, Clock, KnownInstances, claims, iam, instance, system, token, user
 
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["looked-up", "remembered"])
+def remembers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer the same by the short way, for an instance that is known without waiting, and by the long one."""
+    monkeypatch.setattr(KnownInstances, "remembers", request.param)
+
+
 SERVICES = ("zitadel.system.v1.SystemService", "zitadel.admin.v1.AdminService")
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 # Two more RPCs: one whose responses are written to the context, and one that no requirement was read for.

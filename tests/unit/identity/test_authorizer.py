@@ -25,6 +25,13 @@ from tests.unit.identity.signing import (
     user,
 )
 
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["looked-up", "remembered"])
+def remembers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer the same by the short way, for an instance that is known without waiting, and by the long one."""
+    monkeypatch.setattr(KnownInstances, "remembers", request.param)
+
+
 READ = Requirement("iam.read", asked_instance=True)
 ADD = Requirement("system.instance.write")
 
