@@ -11,9 +11,9 @@ from typing import Protocol
 import grpc
 
 from gateway import Gateway
+from gateway.hosts.http1 import HTTP1Host
 from gateway.hosts.one_port import HTTP2Pipes
 from gateway.hosts.piped_calls import PipedCalls
-from gateway.hosts.uvicorn import UvicornHost
 from server.certificates import Certificates
 from server.listeners import bind
 from server.native import listen_on, native_server, private_socket
@@ -46,7 +46,7 @@ class HTTPFront(Protocol):
 
 @contextmanager
 def one_port(settings: Settings, folder: DataFolder, certificates: Certificates | None) -> Iterator[HTTPFront]:
-    """Bind for HTTP/1.1 on uvicorn and HTTP/2 on grpc.aio; the first bytes of a connection decide.
+    """Bind for HTTP/1.1 in the event loop and HTTP/2 on grpc.aio; the first bytes of a connection decide.
 
     Raises:
         SettingsError: the address cannot be bound, or there is no room for a unix socket.
@@ -79,7 +79,7 @@ class _OnePort:
         self._certificates = certificates
         self._pipes = HTTP2Pipes(http2)
         self._piped: grpc.aio.Server
-        self._web: UvicornHost
+        self._web: HTTP1Host
         host, port = listener.getsockname()[:2]
         self.address: tuple[str, int] = (host, port)
 
@@ -90,7 +90,7 @@ class _OnePort:
             [PipedCalls(gateway), interceptor],
             handshake_timeout=http.receive_timeout,
         )
-        self._web = UvicornHost(
+        self._web = HTTP1Host(
             gateway,
             self._listener,
             tls=None if self._certificates is None else self._certificates.context,

@@ -172,5 +172,5 @@ def set_up(settings: Log) -> None:
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
     # What asyncio says at debug level, and what aiosqlite says of every statement, is for their own developers.
-    for library in ("asyncio", "aiosqlite", "uvicorn"):
+    for library in ("asyncio", "aiosqlite"):
         logging.getLogger(library).setLevel(max(level, logging.WARNING))

@@ -56,7 +56,7 @@ SET_UPS: Final = (
         "default",
         2272,
         {
-            "HTTP/1.1": "the gateway on uvicorn, on the one port",
+            "HTTP/1.1": "the gateway, on the one port",
             "HTTP/2": "grpc.aio, on the one port and, with TLS, on its own",
         },
         "grpc-core",

@@ -23,10 +23,10 @@ import uvloop
 from connectrpc.conformance.v1 import config_pb2, server_compat_pb2, service_pb2_grpc
 
 from gateway import DEFAULT_MAX_MESSAGE_BYTES, Gateway
+from gateway.hosts.http1 import DEFAULT_HEADER_TIMEOUT, DEFAULT_MAX_HEADER_BYTES, HTTP1Host
 from gateway.hosts.one_port import HTTP2Pipes
 from gateway.hosts.piped_calls import PipedCalls
 from gateway.hosts.pyvoy import Certificate, Limits, become_envoy
-from gateway.hosts.uvicorn import DEFAULT_HEADER_TIMEOUT, DEFAULT_MAX_HEADER_BYTES, UvicornHost
 from tests.conformance.servicer import ConformanceServicer
 
 _ADDRESS: Final = "127.0.0.1"
@@ -35,7 +35,7 @@ _LENGTH: Final = struct.Struct(">I")
 
 @asynccontextmanager
 async def on_one_port(asked: Any, cut_after: float | None) -> AsyncIterator[int]:
-    """Serve HTTP/1.1 by the gateway on uvicorn, HTTP/2 by grpc.aio behind the same port."""
+    """Serve HTTP/1.1 by the gateway, HTTP/2 by grpc.aio behind the same port."""
     gateway = make_gateway(asked)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "grpc"
@@ -43,7 +43,7 @@ async def on_one_port(asked: Any, cut_after: float | None) -> AsyncIterator[int]
         piped.add_insecure_port(f"unix:{path}")
         pipes = HTTP2Pipes(path)
         sock = socket.create_server((_ADDRESS, 0))
-        web = UvicornHost(gateway, sock, tls=_tls(asked) if asked.use_tls else None, http2=pipes)
+        web = HTTP1Host(gateway, sock, tls=_tls(asked) if asked.use_tls else None, http2=pipes)
         await piped.start()
         await web.start()
         try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway import Gateway
-from gateway.hosts.uvicorn import UvicornHost
+from gateway.hosts.http1 import HTTP1Host
 from tests.unit.gateway.echo import EchoServicer, add_EchoServicer_to_server
 
 MakeGateway = Callable[..., Gateway]
@@ -39,13 +39,13 @@ def gateway(make_gateway: MakeGateway) -> Gateway:
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """Run an application on a real socket; gives the port."""
-    hosts: list[UvicornHost] = []
+    hosts: list[HTTP1Host] = []
 
     async def start(app: Any, **options: Any) -> int:
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
-        host = UvicornHost(app, sock, **options)
+        host = HTTP1Host(app, sock, **options)
         await host.start()
         hosts.append(host)
         return port

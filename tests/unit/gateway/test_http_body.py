@@ -136,7 +136,7 @@ async def test_stream_that_fails_at_once_has_a_status_and_a_later_failure_cuts_i
         await request(gateway, "GET", "/follow/a")
 
 
-@pytest.mark.logs_errors  # uvicorn says that the reply was left without an end
+@pytest.mark.logs_errors  # the host says that the reply was left without an end
 async def test_caller_sees_that_a_stream_was_cut_off(gateway: Gateway, files: FilesServicer, serve: Serve) -> None:
     files.fails_after = 2
     port = await serve(gateway)

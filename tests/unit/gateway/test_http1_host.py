@@ -19,7 +19,7 @@ import requests
 from sonora.client import insecure_web_channel
 
 from gateway import Gateway
-from gateway.hosts.uvicorn import UvicornHost
+from gateway.hosts.http1 import HTTP1Host
 from tests.unit.gateway.client import GRPC_WEB, GRPC_WEB_TEXT, frame, text_frame
 from tests.unit.gateway.conftest import MakeGateway, Serve
 from tests.unit.gateway.echo import SERVICE, EchoReply, EchoRequest, EchoServicer
@@ -401,7 +401,7 @@ async def test_stop_lets_running_calls_finish_closes_idle_connections_and_refuse
 
     servicer.unary = unary
     sock, port = bound()
-    host = UvicornHost(make_gateway(), sock)
+    host = HTTP1Host(make_gateway(), sock)
     await host.start()
     idle = await asyncio.open_connection("127.0.0.1", port)
     running = asyncio.create_task(asyncio.to_thread(requests.post, f"http://127.0.0.1:{port}/v1/echo", b"{}"))
@@ -428,7 +428,7 @@ async def test_stop_cuts_calls_that_run_past_the_grace(make_gateway: MakeGateway
 
     servicer.unary = unary
     sock, port = bound()
-    host = UvicornHost(make_gateway(), sock)
+    host = HTTP1Host(make_gateway(), sock)
     await host.start()
     running = asyncio.create_task(asyncio.to_thread(requests.post, f"http://127.0.0.1:{port}/v1/echo", b"{}"))
     await started.wait()
@@ -441,7 +441,7 @@ async def test_stop_cuts_calls_that_run_past_the_grace(make_gateway: MakeGateway
 
 async def test_stop_before_start_and_twice_is_harmless(gateway: Gateway) -> None:
     sock, _ = bound()
-    host = UvicornHost(gateway, sock)
+    host = HTTP1Host(gateway, sock)
     await host.stop(1)
     await host.start()
     await host.stop(1)

@@ -1,0 +1,604 @@
+"""HTTP/1.1 on httptools: an ASGI application on a socket, inside the running event loop, with limits on its peers.
+
+The parser is llhttp, as strict as it is by default. What is written around it here is one `asyncio.Protocol` per
+connection, and in `http1_request` what the application sees of one request. Per call it makes one task and one write,
+and starts no timer: an ASGI call costs about half of what uvicorn takes for it (docs/decisions.md).
+
+Header blocks are counted while they are received: past the limit the answer is 431 and the connection is closed, long
+before the block is complete. What goes wrong before there is a request to give to the application is answered in the
+JSON form of the gateway's errors.
+"""
+
+import asyncio
+import contextvars
+import functools
+import math
+import re
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, cast
+from urllib.parse import unquote
+
+import grpc
+import httptools
+
+from gateway._types import ASGIApplication, Headers, Scope
+from gateway.hosts.http1_request import Request, refusal
+from gateway.hosts.one_port import FirstBytes, HTTP2Pipes
+
+DEFAULT_MAX_HEADER_BYTES: Final = 32 * 1024
+DEFAULT_HEADER_TIMEOUT: Final = 10.0
+DEFAULT_KEEP_ALIVE: Final = 75.0
+
+_BACKLOG: Final = 2048
+_TLS_HANDSHAKE_TIMEOUT: Final = 10.0
+# What of a body may wait for the application before the peer is no longer read.
+_MAX_UNREAD_BYTES: Final = 64 * 1024
+# What of a body that nobody reads any more is taken and dropped, so that its sender gets to read the reply.
+_MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024
+# Chunks may be as small as a byte, in a line break and its length; what is beyond that is counted as headers are.
+_FRAMING_PER_BYTE: Final = 16
+# Cancelled tasks get so many seconds to answer before their connections are cut.
+_CUT_AFTER: Final = 1.0
+# Timers end up to so many seconds early.
+_EARLY: Final = 0.001
+
+_MALFORMED: Final = (400, grpc.StatusCode.INVALID_ARGUMENT, "the HTTP request is malformed")
+_TOO_LARGE: Final = (431, grpc.StatusCode.RESOURCE_EXHAUSTED, "the request's headers are too large")
+_TOO_SLOW: Final = (408, grpc.StatusCode.DEADLINE_EXCEEDED, "the request's headers did not arrive in time")
+
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+# What says how long the body of a request is.
+_LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
+_AUTHORITY_ENDS: Final = re.compile(rb"[/?#]")
+
+
+class HTTP1Host:
+    """Runs an ASGI application on a bound socket. It installs no signal handlers and writes no access log.
+
+    Args:
+        application: what to run; it gets no lifespan events.
+        sock: bound, not yet listening; the host closes it.
+        tls: what the socket speaks TLS with; None for plain text. What is served is offered by ALPN, HTTP/1.1 first.
+        http2: takes the connections that speak HTTP/2; where it is None they end after `header_timeout`.
+        max_header_bytes: the longest request line and header block together.
+        header_timeout: seconds for a request's headers to arrive, from a connection's start or from their first byte.
+        keep_alive: seconds for which an idle connection stays open.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApplication,
+        sock: socket.socket,
+        *,
+        tls: ssl.SSLContext | None = None,
+        http2: HTTP2Pipes | None = None,
+        max_header_bytes: int = DEFAULT_MAX_HEADER_BYTES,
+        header_timeout: float = DEFAULT_HEADER_TIMEOUT,
+        keep_alive: float = DEFAULT_KEEP_ALIVE,
+    ) -> None:
+        self._socket = sock
+        self._tls = tls
+        self._http2 = http2
+        self._newest_tls: ssl.SSLContext | None = None
+        if tls is not None:
+            # Called at each handshake, with or without a server name.
+            tls.sni_callback = self._use_newest_tls
+            self.replace_tls(tls)
+        self._served = _Served(application, max_header_bytes, header_timeout, keep_alive)
+        self._undecided: set[FirstBytes] = set()
+        self._header_timeout = header_timeout
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Accept connections from now on."""
+        make: Callable[[], asyncio.Protocol] = functools.partial(_Connection, self._served)
+        if self._http2 is not None:
+            make = functools.partial(FirstBytes, make, self._http2, self._undecided, self._header_timeout)
+        self._server = await asyncio.get_running_loop().create_server(
+            make,
+            sock=self._socket,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else _TLS_HANDSHAKE_TIMEOUT,
+            backlog=_BACKLOG,
+        )
+
+    def replace_tls(self, tls: ssl.SSLContext) -> None:
+        """Use another certificate for the connections that come from now on; those that are open stay as they are.
+
+        Browsers offer both versions of HTTP and get the first, gRPC clients offer the second alone.
+        """
+        tls.set_alpn_protocols(["http/1.1"] if self._http2 is None else ["http/1.1", "h2"])
+        self._newest_tls = tls
+
+    def _use_newest_tls(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        if self._newest_tls is not None:
+            connection.context = self._newest_tls
+
+    async def stop(self, grace: float) -> None:
+        """Stop accepting, give running calls `grace` seconds to finish, then cut them."""
+        if self._server is None:
+            return
+        self._server.close()
+        for undecided in list(self._undecided):
+            undecided.close()
+        connections = self._served.connections
+        for connection in list(connections):
+            connection.shut_down()
+        await self._end_calls(grace)
+        for connection in list(connections):
+            connection.shut_down()
+        # Closing transports write what is buffered in the turns of the loop that follow.
+        await asyncio.sleep(0)
+        ends = asyncio.get_running_loop().time() + _CUT_AFTER
+        while connections and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110 - an event would be for this alone
+            await asyncio.sleep(0.01)
+        for connection in list(connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+    async def _end_calls(self, grace: float) -> None:
+        tasks = self._served.tasks
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + grace
+        # A request that waits for the one before it on its connection becomes a task only then.
+        while tasks and (left := ends - loop.time()) > 0:
+            done, _ = await asyncio.wait(tasks, timeout=left)
+            tasks -= done
+        for connection in list(self._served.connections):
+            connection.drop_waiting()
+        if tasks:
+            for task in list(tasks):
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_CUT_AFTER)
+            # One that was cancelled before its first step could not take itself out.
+            tasks.clear()
+
+
+@dataclass(slots=True)
+class _Served:
+    """What the connections of a host share."""
+
+    application: ASGIApplication
+    max_header_bytes: int
+    header_timeout: float
+    keep_alive: float
+    connections: "set[_Connection]" = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class _Refuse(Exception):
+    """Leaves the parser, for a reason that the peer is told."""
+
+    def __init__(self, reason: tuple[int, grpc.StatusCode, str]) -> None:
+        super().__init__(reason[2])
+        self.reason = reason
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: what the parser finds in its bytes, the order of its replies, how much and how long it may take.
+
+    There is one timer. Most deadlines are moved or dropped long before they are reached, so it is left as it is when
+    that happens, and looks at `_deadline` when it goes off.
+    """
+
+    __slots__ = (
+        "_chunk_bytes",
+        "_client",
+        "_deadline",
+        "_declined",
+        "_discarded",
+        "_framing",
+        "_head_bytes",
+        "_head_is_timed",
+        "_headers",
+        "_hosts",
+        "_ignores",
+        "_in_head",
+        "_loop",
+        "_newest",
+        "_parser",
+        "_read_paused",
+        "_running",
+        "_scheme",
+        "_served",
+        "_server",
+        "_target",
+        "_timer",
+        "_timer_at",
+        "_version",
+        "_waiting",
+        "_writable",
+        "tasks",
+        "transport",
+        "write_paused",
+    )
+
+    def __init__(self, served: _Served) -> None:
+        self._served = served
+        self.tasks = served.tasks
+        self.transport: asyncio.Transport
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._server: tuple[str, int | None] | None = None
+        self._client: tuple[str, int | None] | None = None
+        self._scheme = "http"
+        # The request that is read: `_in_head` from the end of the one before it until its headers are complete.
+        self._in_head = True
+        self._target = b""
+        self._headers: Headers = []
+        self._hosts = 0
+        self._version = ""
+        # It offers another protocol, and the parser is still to be told that this is not taken up.
+        self._declined = False
+        # So many bytes of its head came in chunks before the last one, and the last one had so many.
+        self._head_bytes = 0
+        self._chunk_bytes = 0
+        self._framing = 0
+        self._discarded = 0
+        # Nothing of what still comes is for anybody.
+        self._ignores = False
+        # The one that is answered, those after it, and the last one that has come.
+        self._running: Request | None = None
+        self._waiting: deque[Request] = deque()
+        self._newest: Request | None = None
+        self._read_paused = False
+        self.write_paused = False
+        self._writable: asyncio.Event | None = None
+        self._deadline = math.inf
+        self._head_is_timed = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the peer `header_timeout` for its first request."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._server = _address(transport.get_extra_info("sockname"))
+        self._client = _address(transport.get_extra_info("peername"))
+        if transport.get_extra_info("sslcontext") is not None:
+            self._scheme = "https"
+        self._served.connections.add(self)
+        self._end_in(self._served.header_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Tell the running call."""
+        self._served.connections.discard(self)
+        self._ignores = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._waiting.clear()
+        if self._running is not None:
+            self._running.disconnect()
+        self.resume_writing()
+        # It holds methods of this object.
+        del self._parser
+
+    def pause_writing(self) -> None:
+        """Let replies wait: the peer does not take what is written."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Let replies go on."""
+        self.write_paused = False
+        if self._writable is not None:
+            self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse the bytes that have arrived."""
+        size = len(data)
+        if self._ignores:
+            self._discard(size)
+            return
+        self._chunk_bytes = size
+        if self._in_head:
+            self._head_bytes += size
+            self._framing = 0
+        else:
+            self._framing = max(self._framing, 0) + size
+        try:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._decline(data, offer)
+        except httptools.HttpParserError as error:
+            self._refuse(_reason_of(error))
+            return
+        if self._in_head:
+            if self._head_bytes or self._target:
+                self._await_head()
+        elif self._framing > self._served.max_header_bytes:
+            self._refuse(_TOO_LARGE)
+
+    # What the parser says.
+
+    def on_url(self, piece: bytes) -> None:
+        """Take a piece of the request target."""
+        self._target += piece
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, of the head or, after the last chunk, a trailer."""
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Start the request, or let it wait for those before it."""
+        headers, self._headers = self._headers, []
+        target, self._target = self._target, b""
+        hosts, self._hosts = self._hosts, 0
+        if self._declined:
+            # The same request once more.
+            self._declined = False
+            return
+        served = self._served
+        if self._head_bytes + self._chunk_bytes > served.max_header_bytes:
+            size = len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > served.max_header_bytes:
+                raise _Refuse(_TOO_LARGE)
+        newest = self._newest
+        if hosts > 1 or (newest is not None and not newest.keep_alive):
+            # Whoever is in front may have read the other host (RFC 9112, 3.2); and after the last request is none.
+            raise _Refuse(_MALFORMED)
+        parser = self._parser
+        keep_alive = parser.should_keep_alive()
+        if not keep_alive or newest is None:
+            # Of a connection that has been kept alive it is known; to ask costs half a microsecond.
+            self._version = parser.get_http_version()
+            if self._version not in _VERSIONS:
+                raise _Refuse(_MALFORMED)
+        method = parser.get_method().decode()
+        if target[:1] == b"/" and target.isascii() and b"#" not in target:
+            raw_path, _, query = target.partition(b"?")
+        else:
+            raw_path, query = _read_target(method, target, headers)
+        path = raw_path.decode()
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": self._version,
+            "method": method,
+            "scheme": self._scheme,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "root_path": "",
+            "headers": headers,
+            "client": self._client,
+            "server": self._server,
+        }
+        request = Request(self, scope, keep_alive=keep_alive and self._version == "1.1")
+        self._declined = parser.should_upgrade()
+        self._in_head = False
+        self._head_bytes = 0
+        self._discarded = 0
+        self._deadline = math.inf
+        self._head_is_timed = False
+        self._newest = request
+        if self._running is None:
+            self._run(request)
+        else:
+            self._waiting.append(request)
+            self._pause_reading()
+
+    def on_body(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        size = len(piece)
+        self._framing -= size + size * _FRAMING_PER_BYTE
+        request = self._newest
+        assert request is not None  # noqa: S101 - its headers came before
+        if request.is_answered:
+            self._discard(size)
+        elif request.feed(piece) > _MAX_UNREAD_BYTES:
+            self._pause_reading()
+
+    def on_message_complete(self) -> None:
+        """Take the end of the body, and of its trailers, of which ASGI knows none."""
+        if self._declined:
+            # What llhttp takes for the end lies before the body.
+            return
+        self._in_head = True
+        if self._headers:
+            self._headers = []
+            self._hosts = 0
+        request = self._newest
+        assert request is not None  # noqa: S101 - its headers came before
+        if request.is_answered:
+            self._end_in(self._served.keep_alive)
+        else:
+            request.end()
+
+    # What a request says.
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken some of what was written."""
+        if self._writable is None:
+            self._writable = asyncio.Event()
+        while self.write_paused:
+            self._writable.clear()
+            await self._writable.wait()
+
+    def read_on(self) -> None:
+        """Read from the peer again, unless requests of it wait."""
+        if self._read_paused and not self._waiting:
+            self._read_paused = False
+            self.transport.resume_reading()
+
+    def replied(self, request: Request) -> None:
+        """Go on to the next request, or wait for one."""
+        self._running = None
+        if not request.keep_alive:
+            self.close()
+            return
+        if self._waiting:
+            self._run(self._waiting.popleft())
+        elif not self._in_head:
+            # The reply did not wait for the rest of the request, and the connection does not wait for ever.
+            self._end_in(self._served.header_timeout)
+        elif not self._head_is_timed:
+            self._end_in(self._served.keep_alive)
+        self.read_on()
+
+    def close(self) -> None:
+        """Close the connection; a peer that does not take what was written gets `header_timeout` to do so."""
+        self._ignores = True
+        self._running = None
+        self._waiting.clear()
+        self.transport.close()
+        self._end_in(self._served.header_timeout)
+
+    # What the host says.
+
+    def shut_down(self) -> None:
+        """Close the connection once the requests that have come are answered."""
+        if self._newest is None or self._newest.is_answered:
+            self.close()
+        else:
+            self._newest.keep_alive = False
+
+    def drop_waiting(self) -> None:
+        """Answer none but the running request."""
+        self._waiting.clear()
+        if self._running is not None:
+            self._running.keep_alive = False
+
+    # Within.
+
+    def _run(self, request: Request) -> None:
+        self._running = request
+        # Requests of one connection have nothing in common, and whatever started the host neither.
+        # The name is given as asyncio takes 2 µs to make one, and by the class as create_task lets it do so first.
+        request.task = task = asyncio.Task(
+            request.run(self._served.application),
+            loop=self._loop,
+            name=request.scope["path"],
+            context=contextvars.Context(),
+        )
+        self.tasks.add(task)
+
+    def _decline(self, data: bytes, offer: httptools.HttpParserUpgrade) -> None:
+        """Serve the request that offers another protocol, of which clients must expect that it is not taken up.
+
+        llhttp takes its body for the other protocol's, and clients that offer h2c send one (RFC 7540, 3.2): so another
+        parser is told the little of the head that says how long the body is, and what followed the head.
+        """
+        rest = memoryview(data)
+        while True:
+            rest = rest[offer.args[0] :]
+            assert self._newest is not None  # noqa: S101 - the one that offers
+            head = [b"POST / HTTP/1.1"]
+            head += [name + b": " + value for name, value in self._newest.scope["headers"] if name in _LENGTHS]
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(b"\r\n".join([*head, b"", b""]))
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as another:
+                offer = another
+            else:
+                return
+
+    def _pause_reading(self) -> None:
+        if not self._read_paused:
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > _MAX_DISCARDED_BYTES:
+            self.close()
+
+    def _await_head(self) -> None:
+        """Bound in bytes and in time a head of which a part has arrived."""
+        if self._head_bytes > self._served.max_header_bytes:
+            self._refuse(_TOO_LARGE)
+        elif not self._head_is_timed:
+            self._head_is_timed = True
+            self._end_in(self._served.header_timeout)
+
+    def _refuse(self, reason: tuple[int, grpc.StatusCode, str]) -> None:
+        """Answer what cannot be given to the application; the requests before it keep their replies."""
+        self._ignores = True
+        self._deadline = math.inf
+        request = self._newest
+        if request is not None and not request.is_answered:
+            if not request.more_body:
+                # It is whole, and gets its reply; the connection closes after it.
+                request.keep_alive = False
+                return
+            if request is not self._running:
+                self._waiting.pop()
+                last = self._waiting[-1] if self._waiting else self._running
+                if last is not None:
+                    last.keep_alive = False
+                return
+            # The application waits for more of this body; to it the caller is gone.
+            request.disconnect()
+            if not request.is_unanswered:
+                self.close()
+                return
+        self.transport.write(refusal(*reason))
+        self.close()
+
+    def _end_in(self, seconds: float) -> None:
+        """Let the peer go unless something happens within so many seconds."""
+        now = self._loop.time()
+        self._deadline = deadline = now + seconds
+        if deadline < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = deadline
+            self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._timer_at = math.inf
+        left = self._deadline - self._loop.time()
+        if left > _EARLY:
+            if self._deadline < math.inf:
+                self._end_in(left)
+        elif self.transport.is_closing():
+            self.transport.abort()
+        elif self._in_head and (self._head_bytes or self._target):
+            self._refuse(_TOO_SLOW)
+        else:
+            self.close()
+
+
+def _reason_of(error: Exception) -> tuple[int, grpc.StatusCode, str]:
+    """Say what a peer is told of what went wrong in the parser or in what it calls."""
+    cause = error.__context__
+    if isinstance(cause, _Refuse):
+        return cause.reason
+    if cause is not None:
+        raise cause
+    return _MALFORMED
+
+
+def _read_target(method: str, target: bytes, headers: Headers) -> tuple[bytes, bytes]:
+    """Give path and query of a request target that is not simply those (RFC 9112, 3.2).
+
+    The host of an absolute target takes the place of the header's.
+    """
+    if method == "CONNECT" or not target.isascii():
+        raise _Refuse(_MALFORMED)
+    try:
+        url = httptools.parse_url(target)
+    except httptools.HttpParserInvalidURLError:
+        raise _Refuse(_MALFORMED) from None
+    if url.schema is not None:
+        authority = _AUTHORITY_ENDS.split(target.partition(b"://")[2], 1)[0].rpartition(b"@")[2]
+        headers[:] = [(b"host", authority), *((name, value) for name, value in headers if name != b"host")]
+    return url.path or b"/", url.query or b""
+
+
+def _address(name: object) -> tuple[str, int | None] | None:
+    """Give an address as ASGI has it; of a unix socket the path."""
+    if isinstance(name, tuple):
+        return str(name[0]), int(name[1])
+    return (name, None) if isinstance(name, str) and name else None
