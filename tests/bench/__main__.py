@@ -18,14 +18,22 @@ from zitadel import admin_pb2
 
 from tests.bench import h2load, lineup, report, wire
 from tests.bench.bench import Bench
-from tests.bench.cases import throughput
+from tests.bench.cases import adds, growth, latency, reads, throughput, workers
 from tests.bench.contender import ROOT, Absent, Failed
 from tests.bench.figures import Table
 
 BUILD: Final = ROOT / "build/bench"
 
-CASES: Final[Mapping[str, Callable[[Bench], Table]]] = {
-    protocol: partial(throughput.run, protocol=protocol) for protocol in throughput.SHAPES
+CASES: Final[Mapping[str, Callable[[Bench], list[Table]]]] = {
+    **{protocol: partial(throughput.run, protocol=protocol) for protocol in throughput.SHAPES},
+    "latency": latency.run,
+    "adds": adds.without_password,
+    "adds-password": adds.with_password,
+    "mixed": reads.mixed,
+    "tokens": reads.tokens,
+    "start": growth.start,
+    "instances": growth.growth,
+    "workers": workers.run,
 }
 
 
@@ -75,9 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for name in given.case or CASES:
             bench.say(f"{name}:")
-            table = CASES[name](bench)
-            tables.append(table)
-            print(report.markdown(table), flush=True)
+            made = CASES[name](bench)
+            tables += made
+            print(*(report.markdown(table) for table in made), sep="\n", flush=True)
     (BUILD / "results.json").write_text(json.dumps(report.as_json(tables, {}), indent=1) + "\n")
     problems = [problem for table in tables for problem in table.problems()]
     print(f"{time.monotonic() - started:.0f} s", *problems, sep="\n", file=sys.stderr)

@@ -1,7 +1,8 @@
 """One run of the benchmark: its settings, its folder, and what all cases share."""
 
+import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from zitadel import admin_pb2
 
 from tests.bench import h2load
 from tests.bench.contender import Absent, Contender, Failed, Running, Target
-from tests.bench.figures import Row
+from tests.bench.figures import Column, Figures, Row
 from tests.bench.h2load import Result, Shape, Void
 
 # Calls to warm a contender up with, and to learn how many make a round.
@@ -46,6 +47,12 @@ class Entrant:
     rate: float = 0.0
 
 
+# What most cases tell of a row.
+RATE: Final = "calls_per_second"
+CPU: Final = "cpu_per_call"
+COLUMNS: Final = (Column(RATE, "calls/s"), Column(CPU, "CPU µs/call", scale=1e6))
+
+
 @contextmanager
 def entrants(bench: Bench, contenders: Sequence[Contender], protocol: str) -> Iterator[tuple[list[Row], list[Entrant]]]:
     """Start contenders and find them answering; a row of one that is not there says why."""
@@ -72,26 +79,44 @@ def entrants(bench: Bench, contenders: Sequence[Contender], protocol: str) -> It
         yield rows, found
 
 
-def load(entrant: Entrant, shape: Shape, seconds: float, more: Sequence[str] = ()) -> tuple[Result, float]:
+def in_turn(bench: Bench, found: Sequence[Entrant], measure: Callable[[Entrant], Figures]) -> None:
+    """Measure each in each round; whoever goes first in one does not in the next."""
+    for number in range(bench.rounds):
+        turn = number % len(found) if found else 0
+        for entrant in [*found[turn:], *found[:turn]]:
+            note(bench, entrant.row, number, functools.partial(measure, entrant))
+
+
+def note(bench: Bench, row: Row, number: int, measure: Callable[[], Figures]) -> bool:
+    """Put the figures of a round into a row. A run that does not count is repeated once; then the row says why."""
+    for last in (False, True):
+        try:
+            figures = measure()
+        except (Void, Failed) as reason:
+            bench.say(f"  {row.name}: void: {reason}")
+            if last:
+                row.failed.append(f"void: {reason}")
+        else:
+            row.rounds[number] = {**row.rounds.get(number, {}), **figures}
+            bench.say(f"  {row.name}: " + ", ".join(f"{key} {value:,.6g}" for key, value in figures.items()))
+            return True
+    return False
+
+
+def load(
+    entrant: Entrant, shape: Shape, seconds: float, more: Sequence[str] = (), *, of_peak: float = 1
+) -> tuple[Result, float]:
     """Load a contender for about so many seconds; return what came of it and the processor seconds that it took.
 
     Raises:
-        Void: twice in a row not every call got its whole reply.
+        Void: not every call got its whole reply.
     """
     if not entrant.rate:
         warm = _counting(entrant, shape, WARM_UP, ())
         entrant.rate = _counting(entrant, shape, _whole(warm.rate * min(0.3, seconds), shape), ()).rate
-    calls = _whole(entrant.rate * seconds, shape)
-    try:
-        return _measured(entrant, shape, calls, more)
-    except Void:
-        return _measured(entrant, shape, calls, more)
-
-
-def _measured(entrant: Entrant, shape: Shape, calls: int, more: Sequence[str]) -> tuple[Result, float]:
+    calls = _whole(entrant.rate * of_peak * seconds, shape)
     before = entrant.running.cpu()
     result = _counting(entrant, shape, calls, more)
-    entrant.rate = result.rate
     return result, entrant.running.cpu() - before
 
 

@@ -62,29 +62,40 @@ class Target:
 
 @dataclass
 class Running:
-    """A contender that runs. `addresses` gives for a protocol where it is spoken."""
+    """A contender that runs since `started`. `addresses` gives for a protocol where it is spoken."""
 
     name: str
     process: subprocess.Popen[str]
     addresses: Mapping[str, str]
     headers: Mapping[str, str] = field(default_factory=dict)
     data: Path | None = None
+    started: float = field(default_factory=time.monotonic)
 
     def cpu(self) -> float:
         """Return the seconds of processor time that the process and those it started have used."""
         return sum(sum(process.cpu_times()[:2]) for process in self._tree())
 
-    def memory(self) -> int:
-        """Return the resident bytes of the process and those it started, what they share counted once."""
-        pages = [process.memory_full_info() for process in self._tree()]
-        return int(sum(each.pss for each in pages))
+    def resident(self) -> int:
+        """Return the resident bytes of the process and those it started."""
+        return int(sum(process.memory_info().rss for process in self._tree()))
+
+    def proportional(self) -> int:
+        """Return the same, what several processes share counted once."""
+        return int(sum(process.memory_full_info().pss for process in self._tree()))
 
     def _tree(self) -> list[psutil.Process]:
         parent = psutil.Process(self.process.pid)
         return [parent, *parent.children(recursive=True)]
 
-    def target(self, call: Call, expected: admin_pb2.GetMyInstanceResponse, *, within: float = WITHIN) -> Target:
-        """Return the call ready to be repeated, once it is answered rightly.
+    def target(
+        self,
+        call: Call,
+        expected: admin_pb2.GetMyInstanceResponse,
+        *,
+        within: float = WITHIN,
+        every: float = 0.05,
+    ) -> Target:
+        """Return the call ready to be repeated, once it is answered rightly; it is tried every so many seconds.
 
         Raises:
             Failed: it is not, in time.
@@ -101,7 +112,7 @@ class Running:
                 raise Failed(f"it ended with {self.process.returncode}")
             if time.monotonic() > ends:
                 raise Failed(f"it does not answer: {problem}")
-            time.sleep(0.05)
+            time.sleep(every)
 
 
 class Contender(Protocol):

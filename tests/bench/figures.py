@@ -47,10 +47,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What the ratio of two rows' figures should be: `figure` of `row` to `base` of `peer`, at least or at most."""
+    """What the ratio of two rows' figures should be: `figure` of `row` to `base` of `peer`, at least or at most.
+
+    Without a peer it is the figure itself that is asked about, in the unit that its column shows.
+    """
 
     row: str
-    peer: str
+    peer: str | None = None
     at_least: float | None = None
     at_most: float | None = None
     figure: str = ""
@@ -105,9 +108,15 @@ class Table:
 
     def verdicts(self) -> list[Verdict]:
         """Return what became of each aim."""
-        return [
-            Verdict(aim, self.ratio(self.row(aim.row), self.row(aim.peer), aim.figure, aim.base)) for aim in self.aims
-        ]
+        return [Verdict(aim, self._measured(aim)) for aim in self.aims]
+
+    def _measured(self, aim: Aim) -> float | None:
+        row = self.row(aim.row)
+        if aim.peer is not None:
+            return self.ratio(row, self.row(aim.peer), aim.figure, aim.base)
+        value = None if row is None else row.median(aim.figure)
+        scale = next((column.scale for column in self.columns if column.key == aim.figure), 1.0)
+        return None if value is None else value * scale
 
     def problems(self) -> list[str]:
         """Return what went wrong: contenders that failed, and runs that do not count."""

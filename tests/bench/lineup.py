@@ -108,12 +108,15 @@ CONSTANT_PYVOY: Final = Peer(
     "constant bytes on the fast host", python("constant.on_pyvoy_host"), _by_protocol(wire.JSON)
 )
 
+LIMITS: Final[tuple[Contender, ...]] = (CONSTANT, CONSTANT_OURS, CONSTANT_PYVOY)
 ALL: Final[tuple[Contender, ...]] = (
     *(OURS, OURS_NATIVE, OURS_PYVOY),
     *(GRPC_AIO, SONORA, SONORA_GRANIAN, CONNECTRPC, CONNECTRPC_PYVOY, FASTAPI, ENVOY),
     *(GRPC_GO, GRPC_GATEWAY, VANGUARD, GRPCWEB),
-    *(CONSTANT, CONSTANT_OURS, CONSTANT_PYVOY),
+    *LIMITS,
 )
+# One of each kind of process.
+STARTED: Final = tuple(each for each in ALL if each is not OURS_NATIVE and each not in LIMITS)
 
 
 def answering(protocol: str) -> list[Contender]:

@@ -3,12 +3,15 @@
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from server.identity.local_user import LOCAL_USER_ID
+from server.identity.minting import mint
 from tests.bench import wire
 from tests.bench.contender import ROOT, Absent, Failed, Place, Running, log_of, process
 from tests.bench.wire import Call
@@ -17,6 +20,10 @@ INSTANCED: Final = ROOT / ".venv/bin/instanced"
 NAME: Final = "instanced"
 DOMAIN: Final = "acme.bench.example"
 ADD_PATH: Final = "/system/v1/instances"
+
+# In seconds; a token counts for an hour at most.
+_LIFE: Final = 3_000
+_BORN: Final = 300
 
 _ON_THE_PORT: Final = {call.protocol: call for call in (wire.GRPC, wire.GRPC_WEB, wire.JSON, wire.CONNECT)}
 
@@ -48,24 +55,29 @@ class Ours:
         command += ["--host", self.host, *self.arguments]
         log = log_of(place, self.name)
         with process(command, log, stdout=subprocess.PIPE) as started:
+            began = time.monotonic()
             addresses = _listeners(started, log)
             grpc = addresses["grpc" if self.native else "http"]
             running = Running(
                 self.name,
                 started,
                 {"grpc": grpc, **dict.fromkeys(("grpc-web", "json", "connect"), addresses["http"])},
-                {"authorization": f"Bearer {token(data)}", wire.INSTANCE_HOST: self.domain},
+                {"authorization": f"Bearer {tokens(data)[0]}", wire.INSTANCE_HOST: self.domain},
                 data,
+                began,
             )
             if self.data is None:
                 add(running, {"customDomain": DOMAIN})
             yield running
 
 
-def token(data: Path) -> str:
-    """Return a bearer token of the server's own user."""
-    made = subprocess.run([INSTANCED, "token", "--data", data], check=True, capture_output=True, text=True)
-    return made.stdout.strip()
+def tokens(data: Path, count: int = 1) -> list[str]:
+    """Return different bearer tokens of the user that the server in a data folder has of its own."""
+    key = next(data.glob("*.key")).read_bytes()
+    audience = json.loads((data / "server.json").read_text())["external_url"]
+    now = int(time.time())
+    # Born at other seconds, and signed by a method that signs the same in another way each time.
+    return [mint(LOCAL_USER_ID, key, audience, _LIFE, now=now - number % _BORN) for number in range(count)]
 
 
 def add_body(fields: Mapping[str, object]) -> bytes:

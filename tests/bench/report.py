@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tests.bench.figures import Table, Verdict
+from tests.bench.figures import Aim, Table
 
 
 def markdown(table: Table) -> str:
@@ -33,28 +33,30 @@ def markdown(table: Table) -> str:
     notes = [f"- {row.name}: {row.note}" for row in table.rows if row.note]
     notes += [f"- {row.name}: {reason}" for row in table.rows if row.rounds for reason in row.failed]
     parts.append("\n".join(notes))
-    verdicts = table.verdicts()
-    if verdicts:
-        parts.append(aims(verdicts))
+    if table.aims:
+        parts.append(aims([table]))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def aims(verdicts: Iterable[Verdict]) -> str:
+def aims(tables: Iterable[Table]) -> str:
     """Return the table of what should be reached."""
     rows = []
-    for verdict in verdicts:
+    for table, verdict in ((each, verdict) for each in tables for verdict in each.verdicts()):
         aim = verdict.aim
         wanted = f"≤ {aim.at_most:g}" if aim.at_most is not None else f"≥ {aim.at_least:g}"
         ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
-        rows.append([_ratio_of(verdict), wanted, ratio, {True: "met", False: "short", None: "not run"}[verdict.met]])
+        rows.append([_what(table, aim), wanted, ratio, {True: "met", False: "short", None: "not run"}[verdict.met]])
     return _grid(["what", "aim", "measured", ""], rows)
 
 
-def _ratio_of(verdict: Verdict) -> str:
-    aim = verdict.aim
+def _what(table: Table, aim: Aim) -> str:
+    titles = {column.key: column.title for column in table.columns}
+    if aim.peer is None:
+        return f"{aim.row}: {titles[aim.figure]}"
     if aim.row == aim.peer:
-        return f"{aim.row}: {aim.figure} ÷ {aim.base}"
-    return f"{aim.row} ÷ {aim.peer}"
+        return f"{aim.row}: {titles[aim.figure]} ÷ {titles[aim.base]}"
+    figure = f"{titles[aim.figure]}, " if aim.figure else ""
+    return f"{figure}{aim.row} ÷ {aim.peer}"
 
 
 def as_json(tables: Sequence[Table], machine: object) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def as_json(tables: Sequence[Table], machine: object) -> dict[str, Any]:
                 ],
                 "aims": [
                     {
-                        "what": _ratio_of(verdict),
+                        "what": _what(table, verdict.aim),
                         "at_least": verdict.aim.at_least,
                         "at_most": verdict.aim.at_most,
                         "measured": verdict.ratio,

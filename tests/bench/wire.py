@@ -28,7 +28,10 @@ Decode = Callable[[Body], admin_pb2.GetMyInstanceResponse]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to repeat. `decode` reads the body of its reply; gRPC's is read by a client of gRPC instead."""
+    """A request to repeat. `decode` reads the body of its reply, where a probe is to look at it.
+
+    gRPC's is read by a client of gRPC instead.
+    """
 
     protocol: str
     path: str
@@ -39,7 +42,7 @@ class Call:
     @property
     def http2(self) -> bool:
         """Tell whether the call needs HTTP/2."""
-        return self.decode is None
+        return self.protocol == "grpc"
 
     def with_headers(self, headers: Mapping[str, str]) -> "Call":
         """Return the call with more headers."""
@@ -99,9 +102,10 @@ def probe(address: str, call: Call, expected: admin_pb2.GetMyInstanceResponse, *
         Wrong: the reply is not the expected one.
         OSError, grpc.RpcError, http.client.HTTPException: there is none.
     """
-    if call.decode is None:
+    if call.http2:
         got, length = _probe_grpc(address, call, within)
     else:
+        assert call.decode is not None
         body = ask(address, call, within=within)
         got, length = call.decode(body), len(body)
     if got.instance.name != expected.instance.name:

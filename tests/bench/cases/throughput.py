@@ -1,12 +1,13 @@
 """GetMyInstance as fast as it goes, in each protocol, all contenders beside each other."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from tests.bench import lineup
-from tests.bench.bench import Bench, Entrant, entrants, load
-from tests.bench.figures import Aim, Column, Figures, Table
-from tests.bench.h2load import Shape, Void
+from tests.bench.bench import COLUMNS, CPU, RATE, Bench, Entrant, entrants, in_turn, load
+from tests.bench.figures import Aim, Figures, Table
+from tests.bench.h2load import Shape
 
 # As many calls under way for all; more wait in queues alone, and with some contenders get lost there.
 SHAPES: Final[Mapping[str, Shape]] = {
@@ -16,10 +17,6 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "connect": Shape(16),
 }
 TITLES: Final = {"grpc": "gRPC", "grpc-web": "gRPC-Web", "json": "JSON", "connect": "Connect"}
-RATE: Final = "calls_per_second"
-CPU: Final = "cpu_per_call"
-COLUMNS: Final = (Column(RATE, "calls/s"), Column(CPU, "CPU µs/call", scale=1e6))
-
 _OURS, _NATIVE, _PYVOY = lineup.OURS.name, lineup.OURS_NATIVE.name, lineup.OURS_PYVOY.name
 _HTTP: Final = (_OURS, _PYVOY)
 
@@ -44,18 +41,12 @@ AIMS: Final[Mapping[str, Sequence[Aim]]] = {
 }
 
 
-def run(bench: Bench, protocol: str) -> Table:
+def run(bench: Bench, protocol: str) -> list[Table]:
     """Measure one protocol."""
     shape = SHAPES[protocol]
     with entrants(bench, lineup.answering(protocol), protocol) as (rows, found):
-        for number in range(bench.rounds):
-            # Whoever goes first in one round does not in the next.
-            turn = number % len(found) if found else 0
-            for entrant in [*found[turn:], *found[:turn]]:
-                figures = measure(bench, entrant, shape)
-                if figures:
-                    entrant.row.rounds[number] = figures
-    return Table(
+        in_turn(bench, found, partial(measure, bench, shape))
+    table = Table(
         case=protocol,
         title=f"{TITLES[protocol]}: GetMyInstance",
         key=RATE,
@@ -66,15 +57,11 @@ def run(bench: Bench, protocol: str) -> Table:
         text=f"{shape.connections} connections"
         + (f" with {shape.streams} calls at once on each." if shape.streams > 1 else ", one call at a time on each."),
     )
+    return [table]
 
 
-def measure(bench: Bench, entrant: Entrant, shape: Shape) -> Figures | None:
-    """Measure one round of one contender; a void one is noted in its row."""
-    try:
-        result, cpu = load(entrant, shape, bench.seconds)
-    except Void as reason:
-        entrant.row.failed.append(f"void: {reason}")
-        bench.say(f"  {entrant.row.name}: void: {reason}")
-        return None
-    bench.say(f"  {entrant.row.name}: {result.rate:,.0f} calls/s, {cpu / result.calls * 1e6:,.0f} µs")
+def measure(bench: Bench, shape: Shape, entrant: Entrant) -> Figures:
+    """Measure one round of one contender."""
+    result, cpu = load(entrant, shape, bench.seconds)
+    entrant.rate = result.rate
     return {RATE: result.rate, CPU: cpu / result.calls}

@@ -1,9 +1,7 @@
 """Builds the contenders in Go, with stubs made from proto/ by the plugins that go.mod pins."""
 
 import functools
-import os
 import shutil
-import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
@@ -11,11 +9,11 @@ from typing import Final
 
 from google.api import annotations_pb2
 
-from tests.bench.contender import ROOT, Absent, Failed
+from tests.bench import go_programs
+from tests.bench.contender import ROOT
+from tests.bench.go_programs import BIN
 
 HERE: Final = Path(__file__).parent
-BIN: Final = ROOT / "build/bench/bin"
-MISSING: Final = "Go is not on the PATH"
 
 _PROTO: Final = ROOT / "proto"
 _SOURCES: Final = {
@@ -40,36 +38,22 @@ def program(name: str) -> Path:
 
 @functools.cache
 def _build() -> None:
-    if shutil.which("go") is None:
-        raise Absent(MISSING)
-    BIN.mkdir(parents=True, exist_ok=True)
-    stamp = BIN / ".built"
-    sources = [
-        path for root in (HERE, _PROTO) for path in root.rglob("*") if path.is_file() and "gen" not in path.parts
-    ]
-    if stamp.exists() and stamp.stat().st_mtime > max(path.stat().st_mtime for path in sources):
+    go_programs.check()
+    stamp = BIN / ".contenders"
+    files = (path for root in (HERE, _PROTO) for path in root.rglob("*") if path.is_file())
+    if go_programs.is_newer(stamp, (path for path in files if "gen" not in path.parts)):
         return
     print("building the contenders in Go ...", file=sys.stderr)
     # All that `tool` names in go.mod.
-    _run(["go", "build", "-buildvcs=false", "-o", f"{BIN}/", "tool"])
+    go_programs.build(HERE, "tool")
     shutil.rmtree(HERE / "gen", ignore_errors=True)
     (HERE / "gen").mkdir()
     includes = (_PROTO, Path(str(resources.files("grpc_tools"))) / "_proto", Path(annotations_pb2.__file__).parents[2])
     names = ",".join(f"M{source}={package}" for source, package in _SOURCES.items())
     command = [sys.executable, "-m", "grpc_tools.protoc", *(f"-I{folder}" for folder in includes)]
     for plugin in _PLUGINS:
-        command += [
-            f"--plugin={BIN}/protoc-gen-{plugin}",
-            f"--{plugin}_out={HERE}",
-            f"--{plugin}_opt=module=bench,{names}",
-        ]
-    _run([*command, *_SOURCES])
-    _run(["go", "build", "-buildvcs=false", "-o", f"{BIN}/", "./..."])
+        command.append(f"--plugin={BIN}/protoc-gen-{plugin}")
+        command += [f"--{plugin}_out={HERE}", f"--{plugin}_opt=module=bench,{names}"]
+    go_programs.run([*command, *_SOURCES], HERE)
+    go_programs.build(HERE, "./...")
     stamp.touch()
-
-
-def _run(command: list[str]) -> None:
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    if done.returncode:
-        raise Failed(f"{' '.join(command[:3])} failed: {done.stderr[-2000:]}")

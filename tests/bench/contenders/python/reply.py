@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from zitadel import admin_pb2, admin_pb2_grpc
+from zitadel import admin_pb2
 
 _IN_ENVIRONMENT: Final = "BENCH_REPLY"
 
@@ -25,20 +25,3 @@ def hand_on() -> int:
 def handed_on() -> bytes:
     """Return the bytes of the reply in a process that was started by one that called `hand_on`."""
     return Path(os.environ[_IN_ENVIRONMENT]).read_bytes()
-
-
-class Servicer(admin_pb2_grpc.AdminServiceServicer):
-    """Answers GetMyInstance with a message that is there already; encoding it is left to whatever serves it."""
-
-    def __init__(self, reply: admin_pb2.GetMyInstanceResponse) -> None:
-        self._reply = reply
-
-    async def Healthz(self, request: admin_pb2.HealthzRequest, context: object) -> admin_pb2.HealthzResponse:
-        """Return nothing."""
-        return admin_pb2.HealthzResponse()
-
-    async def GetMyInstance(
-        self, request: admin_pb2.GetMyInstanceRequest, context: object
-    ) -> admin_pb2.GetMyInstanceResponse:
-        """Return the reply."""
-        return self._reply

@@ -1,11 +1,11 @@
 """connectrpc with its own messages, protobuf-py's."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
-from tests.bench.contenders.python.connectrpc.stubs import STUBS
-
-sys.path.append(str(STUBS.parent))
+# Where stubs.py writes them.
+sys.path.append(str(Path(__file__).parents[5] / "build/bench"))
 
 from connectrpc_stubs.zitadel.admin_connect import AdminService, AdminServiceASGIApplication
 from connectrpc_stubs.zitadel.admin_pb import GetMyInstanceRequest, GetMyInstanceResponse

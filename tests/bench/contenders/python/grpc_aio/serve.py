@@ -4,7 +4,8 @@ import grpc
 import uvloop
 from zitadel.admin_pb2_grpc import add_AdminServiceServicer_to_server
 
-from tests.bench.contenders.python.reply import Servicer, arguments
+from tests.bench.contenders.python.reply import arguments
+from tests.bench.contenders.python.servicer import Servicer
 
 # By default grpc core cancels some of the calls that arrive at once.
 PENDING = 100_000

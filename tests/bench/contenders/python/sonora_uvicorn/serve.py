@@ -4,7 +4,8 @@ from sonora.asgi import grpcASGI
 from zitadel.admin_pb2_grpc import add_AdminServiceServicer_to_server
 
 from tests.bench.contenders.python import on_uvicorn
-from tests.bench.contenders.python.reply import Servicer, arguments
+from tests.bench.contenders.python.reply import arguments
+from tests.bench.contenders.python.servicer import Servicer
 
 if __name__ == "__main__":
     port, reply = arguments()

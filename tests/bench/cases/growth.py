@@ -1,0 +1,187 @@
+"""What the number of stored instances costs, and how long servers take to start and what they then hold."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from zitadel import admin_pb2
+
+from tests.bench import lineup, varied, wire
+from tests.bench.bench import CPU, RATE, Bench, note
+from tests.bench.cases.adds import COLUMNS as ADD_COLUMNS
+from tests.bench.cases.adds import RATE as ADDS
+from tests.bench.cases.adds import Adding
+from tests.bench.contender import ROOT, Absent, Contender, Failed, Running
+from tests.bench.figures import Aim, Column, Figures, Row, Table
+from tests.bench.generate import custom_domain, instance_name
+from tests.bench.ours import Ours
+from tests.bench.varied import VARIED, Group
+
+SIZES: Final = (100, 10_000, 1_000_000)
+# What `make bench` makes by itself; the rest is asked for by `INSTANCES=…`, as it takes minutes and gigabytes.
+ALWAYS: Final = SIZES[:2]
+CONNECTIONS: Final = 16
+CALLERS: Final = 128
+# So many instances are asked for in turn, from all over the database.
+ASKED_FOR: Final = 5_000
+MIB: Final = 1 / 2**20
+START: Final = "start"
+MEMORY: Final = "memory"
+_EVERY: Final = 0.005
+_FIRST_DOMAIN: Final = custom_domain(0)
+
+START_COLUMNS: Final = (Column(START, "start to first answer, s", 2), Column(MEMORY, "memory, MiB", scale=MIB))
+
+
+def _by(count: int) -> str:
+    return f"{count:,} instance{'s' if count > 1 else ''}"
+
+
+def start(bench: Bench) -> list[Table]:
+    """Measure how long each contender takes to its first answer, and its memory then."""
+    rows = {contender.name: Row(contender.name, contender.note) for contender in lineup.STARTED}
+    contenders = [_used_before(bench, contender) for contender in lineup.STARTED]
+    for number in range(bench.rounds):
+        for contender in contenders:
+            row = rows[contender.name]
+            try:
+                note(bench, row, number, partial(_start, bench, contender))
+            except Absent as reason:
+                row.absent = str(reason)
+    text = (
+        "From the start of the process to the first reply that is right, with a data folder that was there before; "
+        "memory is what is resident then, of all its processes."
+    )
+    return [Table("start", "Start and memory", START, START_COLUMNS, list(rows.values()), text=text)]
+
+
+def _used_before(bench: Bench, contender: Contender) -> Contender:
+    """Return ours with a data folder that it has made, another contender as it is."""
+    if not isinstance(contender, Ours):
+        return contender
+    try:
+        with contender.run(bench) as running:
+            return replace(contender, data=running.data)
+    except (Absent, Failed):
+        # As will be said of its row.
+        return contender
+
+
+def _start(bench: Bench, contender: Contender, expected: admin_pb2.GetMyInstanceResponse | None = None) -> Figures:
+    call = contender.calls.get("json") or next(iter(contender.calls.values()))
+    with contender.run(bench) as running:
+        running.target(call, expected or bench.reply, every=_EVERY)
+        return {START: time.monotonic() - running.started, MEMORY: running.resident()}
+
+
+def growth(bench: Bench) -> list[Table]:
+    """Measure reads, adds, start and memory beside databases of several sizes."""
+    rows = {kind: {size: Row(_by(size)) for size in SIZES} for kind in ("reads", "adds", "start")}
+    with ExitStack() as stack:
+        running: dict[int, tuple[Ours, Running]] = {}
+        for size in SIZES:
+            try:
+                server = Ours(f"instanced with {_by(size)}", data=_copy(bench, size), domain=_FIRST_DOMAIN)
+                # Its key and its token are made now, so that a start is one of a server that has run before.
+                running[size] = (server, stack.enter_context(server.run(bench)))
+            except (Absent, Failed) as reason:
+                for kind in rows.values():
+                    if isinstance(reason, Absent):
+                        kind[size].absent = str(reason)
+                    else:
+                        kind[size].failed.append(str(reason))
+        adding = {size: Adding(each, {}) for size, (_, each) in running.items()}
+        reading = {size: _Reading(each, size) for size, (_, each) in running.items()}
+        for number in range(bench.rounds):
+            for size in running:
+                note(bench, rows["reads"][size], number, partial(reading[size].measure, bench.seconds))
+            for size in running:
+                note(bench, rows["adds"][size], number, partial(adding[size].measure, CALLERS, bench.seconds))
+    first = wire.instance_of(instance_name(0), 2)
+    for number in range(bench.rounds):
+        for size, (server, _) in running.items():
+            note(bench, rows["start"][size], number, partial(_start, bench, server, first))
+    few, many = _by(SIZES[0]), _by(SIZES[-1])
+    return [
+        Table(
+            "instances-reads",
+            "Reads by the number of stored instances",
+            RATE,
+            (Column(RATE, "reads/s"), Column(CPU, "CPU µs/read", scale=1e6), Column("p99", "p99, ms", 2, scale=1e3)),
+            list(rows["reads"].values()),
+            [many],
+            [Aim(many, few, at_least=0.95)],
+            f"JSON, {CONNECTIONS} connections, up to {ASKED_FOR:,} different instances in turn.",
+        ),
+        Table(
+            "instances-adds",
+            "Adds by the number of stored instances",
+            ADDS,
+            ADD_COLUMNS,
+            list(rows["adds"].values()),
+            [many],
+            [Aim(many, few, at_least=0.9)],
+            f"JSON, {CALLERS} callers, no password.",
+        ),
+        Table(
+            "instances-start",
+            "Start and memory by the number of stored instances",
+            START,
+            START_COLUMNS,
+            list(rows["start"].values()),
+            aims=[Aim(many, at_most=1, figure=START), Aim(many, at_most=200, figure=MEMORY)],
+        ),
+    ]
+
+
+class _Reading:
+    """Reads instances from all over a database."""
+
+    def __init__(self, running: Running, size: int) -> None:
+        self._running = running
+        self._size = size
+        self._rate = 0.0
+
+    def measure(self, seconds: float) -> Figures:
+        """Read for about so many seconds."""
+        step = max(1, self._size // ASKED_FOR)
+        values = [custom_domain(number) for number in range(0, self._size, step)][:ASKED_FOR]
+        headers = {**self._running.headers, wire.INSTANCE_HOST: VARIED}
+        group = Group("reads", wire.JSON.with_headers(headers), CONNECTIONS, len(values), values)
+        if not self._rate:
+            self._rate = varied.run(self._running.addresses["json"], [group])["reads"].rate
+        calls = int(max(len(values), self._rate * seconds))
+        before = self._running.cpu()
+        reads = varied.run(self._running.addresses["json"], [replace(group, calls=calls)])["reads"]
+        cpu = (self._running.cpu() - before) / calls
+        self._rate = reads.rate
+        return {RATE: reads.rate, CPU: cpu, "p99": reads.p99}
+
+
+def _copy(bench: Bench, size: int) -> Path:
+    """Return a data folder with so many instances that may be written to; the one that is kept stays as it is.
+
+    Raises:
+        Absent: it is not there, and is one of those that are made only when they are asked for.
+    """
+    kept = ROOT / f"build/bench/instances-{size}"
+    if size not in ALWAYS and size not in bench.instances:
+        raise Absent(f"make bench INSTANCES={size} makes the database, which takes minutes and gigabytes, and measures")
+    if not kept.exists():
+        bench.say(f"  making {_by(size)} in {kept.relative_to(ROOT)} ...")
+        made = subprocess.run(
+            [sys.executable, "-m", "tests.bench.generate", str(size), str(kept)], cwd=ROOT, check=False
+        )
+        if made.returncode:
+            raise Failed(f"the database with {_by(size)} could not be made")
+    copy = Path(tempfile.mkdtemp(prefix=f"instances-{size}-", dir=bench.folder)) / "data"
+    shutil.copytree(kept, copy)
+    copy.chmod(0o700)
+    return copy

@@ -1,0 +1,104 @@
+"""Reads beside adds, and reads with a thousand tokens: loads whose requests differ."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from tests.bench import lineup, ours, varied
+from tests.bench.bench import COLUMNS, CPU, RATE, Bench, Entrant, entrants, note
+from tests.bench.figures import Aim, Column, Figures, Row, Table
+from tests.bench.varied import VARIED, Group
+from tests.bench.wire import Call
+
+CONNECTIONS: Final = 16
+# Of a hundred calls, 95 read and 5 add.
+READS_FOR_AN_ADD: Final = 19
+ADDERS: Final = 8
+TOKENS: Final = 1_000
+ADDS: Final = "adds_per_second"
+
+_TIMES: Final = (
+    Column("p50", "p50, ms", 2, scale=1e3),
+    Column("p99", "p99, ms", 2, scale=1e3),
+    Column("p999", "p99.9, ms", 2, scale=1e3),
+)
+
+
+def mixed(bench: Bench) -> list[Table]:
+    """Measure reads alone, and while one add is made for every 19 of them."""
+    alone, beside = Row("reads alone"), Row("reads while adds run")
+    with entrants(bench, [lineup.OURS], "json") as (rows, found):
+        for entrant in found:
+            for number in range(bench.rounds):
+                note(bench, alone, number, partial(_reads, bench, entrant, adding=False))
+                note(bench, beside, number, partial(_reads, bench, entrant, adding=True))
+    aims = (
+        Aim(beside.name, alone.name, at_least=0.8),
+        Aim(beside.name, beside.name, at_most=10, figure="p99", base="p50"),
+    )
+    text = f"JSON. {CONNECTIONS} connections read; beside them {ADDERS} add once for every {READS_FOR_AN_ADD} reads."
+    columns = (Column(RATE, "reads/s"), Column(ADDS, "adds/s"), *_TIMES)
+    return [
+        Table("mixed", "95% reads, 5% adds", RATE, columns, _or_why(rows, [alone, beside]), [beside.name], aims, text)
+    ]
+
+
+def _reads(bench: Bench, entrant: Entrant, *, adding: bool) -> Figures:
+    calls = _calls(bench, entrant)
+    call = entrant.target.call
+    groups = [Group("reads", call, CONNECTIONS, calls, reply=entrant.target.reply)]
+    if adding:
+        headers = {"authorization": call.headers["authorization"], "content-type": "application/json"}
+        add = Call("json", ours.ADD_PATH, headers, ours.add_body({}))
+        groups.append(Group("adds", add, ADDERS, every=READS_FOR_AN_ADD))
+    outcomes = varied.run(entrant.target.address, groups)
+    reads = outcomes["reads"]
+    figures = {RATE: reads.rate, "p50": reads.p50, "p99": reads.p99, "p999": reads.p999}
+    return {**figures, ADDS: outcomes["adds"].rate} if adding else figures
+
+
+def tokens(bench: Bench) -> list[Table]:
+    """Measure reads with one token, and with a thousand that take turns."""
+    one, many = Row("one token"), Row(f"{TOKENS:,} tokens")
+    with entrants(bench, [lineup.OURS], "json") as (rows, found):
+        for entrant in found:
+            assert entrant.running.data is not None
+            made = ours.tokens(entrant.running.data, TOKENS)
+            for number in range(bench.rounds):
+                note(bench, one, number, partial(_with_tokens, bench, entrant, made[:1]))
+                note(bench, many, number, partial(_with_tokens, bench, entrant, made))
+    text = f"JSON, {CONNECTIONS} connections; all tokens have been seen before."
+    return [
+        Table("tokens", "Reads with many tokens", RATE, (*COLUMNS, *_TIMES), _or_why(rows, [one, many]), [many.name],
+              text=text)
+    ]  # fmt: skip
+
+
+def _with_tokens(bench: Bench, entrant: Entrant, values: list[str]) -> Figures:
+    call = entrant.target.call
+    call = replace(call, headers={**call.headers, "authorization": f"Bearer {VARIED}"})
+    group = Group("reads", call, CONNECTIONS, len(values), values, entrant.target.reply)
+    # Each is verified once, before anything is measured.
+    varied.run(entrant.target.address, [group])
+    calls = _calls(bench, entrant)
+    before = entrant.running.cpu()
+    reads = varied.run(entrant.target.address, [replace(group, calls=calls)])["reads"]
+    cpu = (entrant.running.cpu() - before) / calls
+    entrant.rate = reads.rate
+    return {RATE: reads.rate, CPU: cpu, "p50": reads.p50, "p99": reads.p99, "p999": reads.p999}
+
+
+def _calls(bench: Bench, entrant: Entrant) -> int:
+    if not entrant.rate:
+        group = Group("reads", entrant.target.call, CONNECTIONS, 1_000, reply=entrant.target.reply)
+        entrant.rate = varied.run(entrant.target.address, [group])["reads"].rate
+    return max(1_000, int(entrant.rate * bench.seconds))
+
+
+def _or_why(started: list[Row], rows: list[Row]) -> list[Row]:
+    """Return the rows; where the server did not start, they say so."""
+    for row in rows:
+        for each in started:
+            row.failed += each.failed
+            row.absent = row.absent or each.absent
+    return rows
