@@ -112,7 +112,7 @@ def _target(link: Path) -> str:
 
 def test_what_one_worker_acknowledged_every_worker_answers(starting: Starting) -> None:
     server = starting(*TWO)
-    for number in range(20):
+    for number in range(8):
         host = f"acme{number}.example"
         # Nobody remembers that there was none.
         assert read(server, host).status_code == 404
@@ -135,7 +135,7 @@ async def test_what_another_process_commits_every_worker_shows_at_once(starting:
     # It does not hold the folder, as the workers do, and writes as they do.
     store = await open_store(DataFolder(server.data, os.open(os.devnull, os.O_RDONLY)), alone=False)
     try:
-        for number in range(20):
+        for number in range(8):
             await store.execute(_Rename(instance_id, f"Acme {number}"), "test")
             shown = await asyncio.to_thread(lambda: [read(server, "acme.example").json() for _ in range(8)])
             assert {reply["instance"]["name"] for reply in shown} == {f"Acme {number}"}

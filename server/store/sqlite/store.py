@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import AsyncExitStack
 from functools import partial
 
 from server.domain.decisions import Command
@@ -15,17 +16,21 @@ from server.store.sqlite.log_watch import LogWatch
 from server.store.sqlite.opening import open_database, refusal
 from server.store.sqlite.reader import Reader
 from server.store.sqlite.transaction import Clock
+from server.store.sqlite.turns import Turns
 from server.store.sqlite.writer import Writer
 
 
 class SQLiteStore:
     """A `server.store.interface.Store`; built by `open_store`."""
 
-    def __init__(self, writer: Writer, reader: Reader, cache: InstanceCache, watch: LogWatch | None) -> None:
+    def __init__(
+        self, writer: Writer, reader: Reader, cache: InstanceCache, watch: LogWatch | None, turns: Turns | None
+    ) -> None:
         self._writer = writer
         self._reader = reader
         self._cache = cache
         self._watch = watch
+        self._turns = turns
         self._group_commit = GroupCommit(writer.commit)
 
     @property
@@ -67,6 +72,8 @@ class SQLiteStore:
             self._watch.close()
         await self._reader.close()
         await self._writer.close()
+        if self._turns is not None:
+            self._turns.close()
 
 
 def now() -> int:
@@ -90,13 +97,21 @@ async def open_store(
     """
     opener = Opener(folder.database, busy_timeout, connector)
     cache = InstanceCache()
-    writing = await open_database(folder, opener)
-    try:
-        reading = await opener.open()
-    except sqlite3.Error as failure:
-        await writing.close()
-        raise refusal(folder.database, failure) from failure
-    watch = None
-    if not alone:
-        watch = LogWatch(folder.database, connector, changed=cache.drop, anything_changed=cache.clear)
-    return SQLiteStore(Writer(writing, opener, clock=clock, changed=cache.drop), Reader(reading, opener), cache, watch)
+    async with AsyncExitStack() as undo:
+        writing = await open_database(folder, opener)
+        undo.push_async_callback(writing.close)
+        try:
+            reading = await opener.open()
+        except sqlite3.Error as failure:
+            raise refusal(folder.database, failure) from failure
+        undo.push_async_callback(reading.close)
+        reader = Reader(reading, opener)
+        if alone:
+            store = SQLiteStore(Writer(writing, opener, clock=clock, changed=cache.drop), reader, cache, None, None)
+        else:
+            watch = LogWatch(folder.database, connector, changed=cache.drop, anything_changed=cache.clear)
+            turns = Turns(folder)
+            writer = Writer(writing, opener, clock=clock, changed=cache.drop, turn=turns.turn)
+            store = SQLiteStore(writer, reader, cache, watch, turns)
+        undo.pop_all()
+    return store

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 from server.domain.errors import StoreUnavailable
@@ -19,7 +20,8 @@ _log = logging.getLogger(__name__)
 class Writer:
     """Commits one group at a time, as `grouping.Commit`.
 
-    `changed` is told the instances of a commit before anyone else is.
+    `changed` is told the instances of a commit before anyone else is. `turn` is entered around each transaction, on the
+    connection's thread.
     """
 
     def __init__(
@@ -29,11 +31,13 @@ class Writer:
         *,
         clock: Clock,
         changed: Callable[[Iterable[str]], None],
+        turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._connection: Connection | None = connection
         self._opener = opener
         self._clock = clock
         self._changed = changed
+        self._turn = turn
         self.commits = 0
 
     async def commit(self, orders: Sequence[Order]) -> Sequence[Recorded | Exception]:
@@ -43,7 +47,7 @@ class Writer:
         """
         try:
             connection = await self._connected()
-            group = await connection.run(partial(write_group, orders=orders, clock=self._clock))
+            group = await connection.run(partial(self._write, orders=orders))
         except CommitFailed as failure:
             group = await self._settle(failure)
         except (sqlite3.Error, TransactionLost) as failure:
@@ -65,6 +69,10 @@ class Writer:
             with contextlib.suppress(sqlite3.Error, _CheckpointBlocked):  # the next start reads the write-ahead log
                 await self._connection.run(_checkpoint)
         await self._disconnect()
+
+    def _write(self, connection: sqlite3.Connection, orders: Sequence[Order]) -> Group:
+        with self._turn():
+            return write_group(connection, orders, self._clock)
 
     async def _settle(self, failure: CommitFailed) -> Group:
         """Find out on a new connection whether a group is stored whose COMMIT failed, and make that true for good.
