@@ -6,6 +6,7 @@ field that is known no longer is passed over, so that old logs still read.
 
 import json
 from dataclasses import dataclass, fields
+from json.encoder import encode_basestring
 from typing import ClassVar, Final, Literal, NamedTuple
 
 from pydantic.alias_generators import to_camel
@@ -152,8 +153,13 @@ _BY_TYPE: Final = {event.type: event for event in _EVENTS}
 _JSON_NAMES: Final = {
     event.type: tuple((field.name, to_camel(field.name)) for field in fields(event)) for event in _EVENTS
 }
-# json.dumps makes an encoder for each call that asks for anything but its defaults.
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+# What json.dumps would write, as a format of the values: it makes an encoder for each call that asks for anything but
+# its defaults, 2.5 µs against 1 for each of the seven to nine events of a new instance.
+_FORMATS: Final = {
+    kind: "{" + ",".join(f"{json.dumps(name)}:%s" for _, name in names) + "}" for kind, names in _JSON_NAMES.items()
+}
+Value = str | bool | tuple[str, ...] | None
+_CONSTANTS: Final = {None: "null", True: "true", False: "false"}
 
 
 class UnknownEvent(Exception):
@@ -162,7 +168,16 @@ class UnknownEvent(Exception):
 
 def to_payload(event: Event) -> str:
     """Return the fields of `event` as a JSON object with names in lowerCamelCase."""
-    return _encode({name: getattr(event, field) for field, name in _JSON_NAMES[event.type]})
+    values = [_as_json(getattr(event, field)) for field, _ in _JSON_NAMES[event.type]]
+    return _FORMATS[event.type] % tuple(values)
+
+
+def _as_json(value: Value) -> str:
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if isinstance(value, tuple):
+        return f"[{','.join(map(encode_basestring, value))}]"
+    return _CONSTANTS[value]
 
 
 def from_payload(event_type: str, payload: str) -> Event:

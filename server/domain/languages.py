@@ -1,8 +1,12 @@
 """Language tags by BCP 47 (RFC 5646)."""
 
+from functools import lru_cache
+
 import langcodes
 
 
+# Callers use a handful.
+@lru_cache(maxsize=1024)
 def normalize_language(tag: str) -> str:
     """Return `tag` in its canonical spelling (`de-ch` is `de-CH`).
 

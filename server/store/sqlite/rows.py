@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
@@ -71,11 +71,12 @@ def append(connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> N
 def insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
     """Add `rows`, which have the same columns in the same order, to a projection. Raises sqlite3.IntegrityError."""
     if rows:
-        _insert_all(connection, table, tuple(rows[0]), [_values(row) for row in rows])
+        plain = not any(isinstance(value, tuple) for value in rows[0].values())
+        _insert_all(connection, table, tuple(rows[0]), [row.values() if plain else _values(row) for row in rows])
 
 
 def _insert_all(
-    connection: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Value]]
+    connection: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[Iterable[Value]]
 ) -> None:
     # Many rows in a statement: for each statement the interpreter is let go of and waited for, up to 5 ms each time
     # while the event loop is busy.

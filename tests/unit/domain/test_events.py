@@ -28,6 +28,13 @@ def test_an_event_reads_back_as_it_was_written(event: Event) -> None:
     assert from_payload(event.type, to_payload(event)) == event
 
 
+@settings(deadline=None)
+@given(EVENTS)
+def test_a_payload_is_what_json_dumps_writes(event: Event) -> None:
+    payload = to_payload(event)
+    assert payload == json.dumps(json.loads(payload), ensure_ascii=False, separators=(",", ":"))
+
+
 def test_a_payload_is_json_with_lower_camel_case_names() -> None:
     assert json.loads(to_payload(events.InstanceMemberAdded("7", ("IAM_OWNER",)))) == {
         "userId": "7",
