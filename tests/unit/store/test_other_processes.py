@@ -210,7 +210,7 @@ async def test_while_the_database_cannot_be_asked_for_changes_nothing_comes_from
     sharing: SQLiteStore, acme_id: str, other: OtherProcess, faults: Faults
 ) -> None:
     def locked(sql: str) -> None:
-        if "data_version" in sql:
+        if "max(position)" in sql:
             raise sqlite3.OperationalError("database is locked")
 
     await read(sharing, acme_id)
@@ -225,6 +225,17 @@ async def test_while_the_database_cannot_be_asked_for_changes_nothing_comes_from
     before = sharing.queries
     await read(sharing, acme_id)
     assert sharing.queries == before
+
+
+async def test_a_look_leaves_nothing_open_that_a_checkpoint_would_wait_for(
+    sharing: SQLiteStore, acme_id: str, other: OtherProcess, rows: Callable[..., list[tuple[Any, ...]]]
+) -> None:
+    for name in ("One", "Two"):
+        other.record(acme_id, InstanceChanged(name))
+        await read(sharing, acme_id)
+        blocked, left, _ = rows("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+        assert (blocked, left) == (0, 0)
+        assert (await read(sharing, acme_id)).name == name
 
 
 async def test_a_closed_store_opens_nothing(serve: Serve, folder: DataFolder, faults: Faults) -> None:
