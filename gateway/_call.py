@@ -14,7 +14,7 @@ from gateway._context import ServicerContext
 from gateway._encoded_once import EncodedOnce
 from gateway._lifetime import GONE, Lifetime, Watches
 from gateway._metadata import read_metadata
-from gateway._method import Unreadable, call_stream, call_unary
+from gateway._method import Behaviour, Unreadable, call_in_thread, call_stream, is_async
 from gateway._protocol import CallProtocol, End, Exchange, to_request
 from gateway._status import Refused, Status, invalid
 from gateway._types import Event, Handler, Metadata, Receive, Reply, Scope, Send
@@ -177,10 +177,13 @@ class Call:
     # The response.
 
     async def _unary(self, handler: Handler, request: object) -> bytes | None:
-        behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        behaviour: Behaviour | None = handler.stream_unary if handler.request_streaming else handler.unary_unary
         if behaviour is None:
             raise ValueError("an interceptor gave a handler without a behaviour")
-        response = await call_unary(behaviour, request, self._context)
+        if is_async(behaviour):
+            response = await behaviour(request, self._context)
+        else:
+            response = await call_in_thread(behaviour, request, self._context)
         if self._context.aborted is not None or self._context.code() not in (None, grpc.StatusCode.OK):
             return None
         return self._encoded(response)
@@ -266,24 +269,27 @@ class Call:
     async def _finish(self, response: bytes | None) -> None:
         context = self._context
         try:
-            if not context.caller_gone():
-                await self._answer(response, context.end())
+            if context.caller_gone():
+                return
+            end = context.end()
+            if self._started or (end.code is grpc.StatusCode.OK and response is None):
+                await self._end_stream(end)
+                return
+            if end.code is not grpc.StatusCode.OK:
+                response = None
+            compress = response is not None and self._compresses() and context.compress_next
+            reply = self._protocol.unary_reply(self._exchange, response, end, compress=compress)
+            await send_reply(self._send, reply, head_only=self._head_only)
         finally:
             context.finish()
 
-    async def _answer(self, response: bytes | None, end: End) -> None:
-        if self._started or (end.code is grpc.StatusCode.OK and response is None):
-            await self._start()
-            body = self._protocol.stream_end(self._exchange, end)
-            if body is not None:
-                await self._send({"type": "http.response.body", "body": b"" if self._head_only else body})
-                if self._protocol.trailers is not None:
-                    trailers = self._protocol.trailers(end)
-                    await self._send({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
+    async def _end_stream(self, end: End) -> None:
+        await self._start()
+        body = self._protocol.stream_end(self._exchange, end)
+        if body is None:
             # Without an end the host closes the connection: the caller sees that something is missing.
             return
-        if end.code is not grpc.StatusCode.OK:
-            response = None
-        compress = response is not None and self._compresses() and self._context.compress_next
-        reply = self._protocol.unary_reply(self._exchange, response, end, compress=compress)
-        await send_reply(self._send, reply, head_only=self._head_only)
+        await self._send({"type": "http.response.body", "body": b"" if self._head_only else body})
+        if self._protocol.trailers is not None:
+            trailers = self._protocol.trailers(end)
+            await self._send({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})

@@ -75,7 +75,7 @@ def _guarded_unary(behaviour: Behaviour) -> Behaviour:
         async def unary(request: object, context: Any) -> Any:  # noqa: ANN401 - any message, any context
             if isinstance(request, Unreadable):
                 await context.abort_with_status(request.status)
-            return await call_unary(behaviour, request, context)
+            return await call_in_thread(behaviour, request, context)
 
         return unary
 
@@ -112,10 +112,8 @@ def _is_async(behaviour: Behaviour) -> bool:
     return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (behaviour, call))
 
 
-async def call_unary(behaviour: Behaviour, request: object, context: Any) -> Any:  # noqa: ANN401 - any message
-    """Run a behaviour that gives one response, one that is not asynchronous in a thread."""
-    if is_async(behaviour):
-        return await behaviour(request, context)
+async def call_in_thread(behaviour: Behaviour, request: object, context: Any) -> Any:  # noqa: ANN401 - any message
+    """Run a behaviour that gives one response and is not asynchronous."""
     loop = asyncio.get_running_loop()
     return await _in_thread(behaviour, _blocking_request(request, loop), SyncServicerContext(context, loop))
 

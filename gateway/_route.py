@@ -80,7 +80,8 @@ class Route:
         """
         if query:
             assign_query(message, query, self._taken(message), ignore_unknown=ignore_unknown)
-        self.assign_captures(message, captures)
+        if captures:
+            self.assign_captures(message, captures)
 
     def assign_captures(self, message: Message, captures: tuple[str, ...]) -> None:
         """Set the fields that the path names.

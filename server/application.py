@@ -1,6 +1,7 @@
 """The composition root: settings, store, identity, servicers, and what serves them on the two listeners."""
 
 import asyncio
+import gc
 import os
 import shlex
 import signal
@@ -170,6 +171,8 @@ async def serve_from(
             Listening(url, shown(split_address(settings.grpc.address)[0], grpc_port), shown(*front.address)),
         )
 
+        # What is there by now stays: without this, collections look through all of it, the generated messages among it.
+        gc.freeze()
         await stopping.wait()
         log.info("draining", grace_s=settings.shutdown_grace.total_seconds())
         await checks.enter_graceful_shutdown()
