@@ -290,6 +290,11 @@ GET = b"GET %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n%s\r\n"
         (GET % (b"/\xff", b""), 400, {"code": 3, "message": "the HTTP request is malformed", "details": []}),
         (GET % ("/日本".encode(), b""), 400, {"code": 3, "message": "the HTTP request is malformed", "details": []}),
         (GET % (b"/%E6%97%A5?%ff", b""), 404, {"code": 5, "message": "there is nothing at this path", "details": []}),
+        (
+            b"CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\nconnection: close\r\n\r\n",
+            404,
+            {"code": 5, "message": "there is nothing at this path", "details": []},
+        ),
         (b"NO HTTP\r\n\r\n", 400, {"code": 3, "message": "the HTTP request is malformed", "details": []}),
         (
             GET % (b"/", b"x: " + b"x" * 40_000 + b"\r\n"),
@@ -303,7 +308,7 @@ GET = b"GET %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n%s\r\n"
         ),
     ],
 )
-def test_what_envoy_refuses_is_answered_in_our_json(
+def test_what_is_no_request_of_ours_is_answered_in_our_json(
     server: Server, request_: bytes, status: int, body: dict[str, object]
 ) -> None:
     received = answer(server, request_, 10)
