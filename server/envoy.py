@@ -1,19 +1,14 @@
-"""The fast host: how `instanced serve --host pyvoy` becomes Envoy, and what serves inside it."""
+"""The fast host: how `instanced serve --host pyvoy` becomes Envoy. `server.inside_envoy` is what serves in it.
 
-import os
+What is imported here is imported again inside, so it is no more than becoming Envoy takes.
+"""
+
 import socket
-import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-import grpc
-
-from gateway import Gateway
-from gateway.hosts.pyvoy import Certificate, HostUnavailable, Limits, PyvoyHost, become_envoy, check_available
-from server.certificates import Certificates
-from server.http_front import HTTPFront
+from gateway.hosts.pyvoy import Certificate, HostUnavailable, Limits, become_envoy, check_available
 from server.listeners import bind, tls_context
 from server.settings import Pem, Settings, SettingsError
 from server.store.folder import DataFolder
@@ -54,7 +49,7 @@ def serve_in_envoy(settings: Settings, config: Path | None, flags: Mapping[str, 
                 ping_timeout=settings.grpc.keepalive_timeout.total_seconds(),
             ),
             private,
-            tls=None if pem is None else _certificate(pem),
+            tls=None if pem is None else certificate(pem),
             handed_over={
                 "config": None if config is None else str(config),
                 "flags": dict(flags),
@@ -65,42 +60,8 @@ def serve_in_envoy(settings: Settings, config: Path | None, flags: Mapping[str, 
         raise SettingsError(f"the host pyvoy cannot be used: {error}") from error
 
 
-@contextmanager
-def inside_envoy(
-    host: PyvoyHost, _settings: Settings, folder: DataFolder, certificates: Certificates | None
-) -> Iterator[HTTPFront]:
-    """Serve by the Envoy that this process is."""
-    for path in folder.path.glob("envoy-*"):
-        # Of a server that was killed: this one holds the folder.
-        if not path.name.startswith(f"envoy-{os.getpid()}"):
-            path.unlink(missing_ok=True)
-    yield _Envoy(host, certificates)
-
-
-class _Envoy:
-    def __init__(self, host: PyvoyHost, certificates: Certificates | None) -> None:
-        self._host = host
-        self._certificates = certificates
-        self._gateway: Gateway
-        self.address = host.address
-
-    def carry(self, gateway: Gateway, _interceptor: grpc.aio.ServerInterceptor) -> Sequence[grpc.aio.Server]:
-        self._gateway = gateway
-        return ()
-
-    async def start(self) -> None:
-        await self._host.start(self._gateway)
-        os.close(self._host.handed_over["reserved"])
-
-    async def stop(self, grace: float) -> None:
-        await self._host.stop(grace)
-
-    def replace_tls(self, _tls: ssl.SSLContext) -> None:
-        assert self._certificates is not None  # noqa: S101 - it is they who call
-        self._host.replace_tls(_certificate(self._certificates.pem))
-
-
-def _certificate(pem: Pem) -> Certificate:
+def certificate(pem: Pem) -> Certificate:
+    """Give the settings' certificate as the host takes it."""
     return Certificate(pem.certificate, pem.key, pem.client_ca)
 
 

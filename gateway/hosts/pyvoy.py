@@ -22,6 +22,8 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -71,6 +73,7 @@ class Limits:
     ping_timeout: float = 20.0
 
 
+@cache
 def _program() -> tuple[Path, Path, Path]:
     """Return Envoy, pyvoy's module for it, and the shared library of this Python."""
     try:
@@ -79,7 +82,9 @@ def _program() -> tuple[Path, Path, Path]:
     except ImportError as error:
         raise HostUnavailable("pyvoy is not installed") from error
     spec = importlib.util.find_spec("pyvoy")
-    module = None if spec is None else importlib.util.find_spec("pyvoy._pyvoy")
+    # Looked for in its folder, as asking for it by name imports the package around it: 20 ms.
+    folder = None if spec is None else spec.submodule_search_locations
+    module = PathFinder.find_spec("pyvoy._pyvoy", folder) if folder else None
     if module is None or module.origin is None:
         raise HostUnavailable("pyvoy is not installed")
     # By the name it is linked with, not where that leads.
