@@ -5,18 +5,20 @@
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from zitadel import admin_pb2
 
-from tests.bench import h2load, lineup, report, wire
+from tests.bench import h2load, lineup, machine, page, report, wire
 from tests.bench.bench import Bench
 from tests.bench.cases import adds, growth, latency, reads, throughput, workers
 from tests.bench.contender import ROOT, Absent, Failed
@@ -24,9 +26,9 @@ from tests.bench.figures import Table
 
 BUILD: Final = ROOT / "build/bench"
 
-CASES: Final[Mapping[str, Callable[[Bench], list[Table]]]] = {
-    **{protocol: partial(throughput.run, protocol=protocol) for protocol in throughput.SHAPES},
-    "latency": latency.run,
+Case = Callable[[Bench], list[Table]]
+
+_OTHERS: Final[Mapping[str, Case]] = {
     "adds": adds.without_password,
     "adds-password": adds.with_password,
     "mixed": reads.mixed,
@@ -34,6 +36,19 @@ CASES: Final[Mapping[str, Callable[[Bench], list[Table]]]] = {
     "start": growth.start,
     "instances": growth.growth,
     "workers": workers.run,
+}
+CASES: Final[Mapping[str, Case]] = {
+    **{protocol: partial(throughput.run, protocol=protocol) for protocol in lineup.SHAPES},
+    "latency": latency.run,
+    **_OTHERS,
+}
+# The same, with every contender of a protocol started once.
+ALL: Final[Mapping[str, Case]] = {
+    **{
+        protocol: partial(throughput.run, protocol=protocol, and_latency=protocol in latency.PROTOCOLS)
+        for protocol in lineup.SHAPES
+    },
+    **_OTHERS,
 }
 
 
@@ -64,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if reason := h2load.missing():
         sys.exit(reason)
     started = time.monotonic()
+    described = machine.describe()
     tables: list[Table] = []
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=BUILD) as folder:
@@ -77,18 +93,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seconds=given.seconds,
             reply=reply,
             reply_file=reply_file,
-            short=given.short,
             instances=given.instances,
             only=given.only,
         )
-        for name in given.case or CASES:
+        cases = {name: CASES[name] for name in given.case} if given.case else ALL
+        for name, case in cases.items():
             bench.say(f"{name}:")
-            made = CASES[name](bench)
+            made = case(bench)
             tables += made
             print(*(report.markdown(table) for table in made), sep="\n", flush=True)
-    (BUILD / "results.json").write_text(json.dumps(report.as_json(tables, {}), indent=1) + "\n")
-    problems = [problem for table in tables for problem in table.problems()]
-    print(f"{time.monotonic() - started:.0f} s", *problems, sep="\n", file=sys.stderr)
+    seconds = time.monotonic() - started
+    (BUILD / "results.json").write_text(json.dumps(report.as_json(tables, described), indent=1) + "\n")
+    if not (given.case or given.only or given.short):
+        how = f"{datetime.now(UTC):%Y-%m-%d}, {given.rounds} rounds of {given.seconds:g} s, {seconds / 60:.0f} minutes"
+        page.write(tables, described, how)
+    print(f"{seconds:.0f} s; all of it is in {(BUILD / 'results.json').relative_to(ROOT)}", file=sys.stderr)
+    problems = [problem for table in tables for problem in table.problems(nothing_missing="CI" in os.environ)]
+    print(*problems, sep="\n", file=sys.stderr)
     return 1 if problems else 0
 
 

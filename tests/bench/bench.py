@@ -28,7 +28,6 @@ class Bench:
     seconds: float
     reply: admin_pb2.GetMyInstanceResponse
     reply_file: Path
-    short: bool = False
     instances: Sequence[int] = ()
     only: Sequence[str] = ()
 

@@ -27,11 +27,15 @@ class Column:
 
 @dataclass(slots=True)
 class Row:
-    """A contender's rounds; `absent` says what is missing for there to be any, `failed` why some do not count."""
+    """A contender's rounds; `absent` says what is missing for there to be any, `failed` why some do not count.
+
+    An `optional` one is measured only when somebody asks for it.
+    """
 
     name: str
     note: str = ""
     absent: str | None = None
+    optional: bool = False
     failed: list[str] = field(default_factory=list)
     rounds: dict[int, Figures] = field(default_factory=dict)
 
@@ -118,6 +122,9 @@ class Table:
         scale = next((column.scale for column in self.columns if column.key == aim.figure), 1.0)
         return None if value is None else value * scale
 
-    def problems(self) -> list[str]:
-        """Return what went wrong: contenders that failed, and runs that do not count."""
-        return [f"{self.case}: {row.name}: {reason}" for row in self.rows for reason in row.failed]
+    def problems(self, *, nothing_missing: bool = False) -> list[str]:
+        """Return what went wrong: contenders that failed, runs that do not count and, if asked for, what is missing."""
+        found = [(row, reason) for row in self.rows for reason in row.failed]
+        if nothing_missing:
+            found += [(row, row.absent) for row in self.rows if row.absent and not row.optional]
+        return [f"{self.case}: {row.name}: {reason}" for row, reason in found]

@@ -10,10 +10,20 @@ from tests.bench import wire
 from tests.bench.contender import Contender, Place, Running, free_port, log_of, process
 from tests.bench.contenders.go import build
 from tests.bench.contenders.python.connectrpc import stubs
+from tests.bench.h2load import Shape
 from tests.bench.ours import NAME, Ours
 from tests.bench.wire import Call
 
 CONTENDERS: Final = "tests.bench.contenders"
+
+# As many calls under way for all; more wait in queues alone, and with some contenders get lost there.
+SHAPES: Final[Mapping[str, Shape]] = {
+    "grpc": Shape(4, 16),
+    "grpc-web": Shape(16),
+    "json": Shape(16),
+    "connect": Shape(16),
+}
+TITLES: Final = {"grpc": "gRPC", "grpc-web": "gRPC-Web", "json": "JSON", "connect": "Connect"}
 
 
 def _by_protocol(*calls: Call) -> Mapping[str, Call]:
@@ -102,7 +112,7 @@ GRPCWEB: Final = Peer("Go grpcweb", go("grpcweb"), _by_protocol(wire.GRPC_WEB))
 # The limits: what is left of a server when it has nothing to do.
 CONSTANT: Final = Peer("constant bytes on uvicorn", python("constant.on_uvicorn"), _by_protocol(wire.JSON))
 CONSTANT_OURS: Final = Peer(
-    "constant bytes on the default host", python("constant.on_uvicorn_host"), _by_protocol(wire.JSON)
+    "constant bytes on the default host", python("constant.on_default_host"), _by_protocol(wire.JSON)
 )
 CONSTANT_PYVOY: Final = Peer(
     "constant bytes on the fast host", python("constant.on_pyvoy_host"), _by_protocol(wire.JSON)

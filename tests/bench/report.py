@@ -6,7 +6,7 @@ from typing import Any
 from tests.bench.figures import Aim, Table
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Table, *, with_aims: bool = True) -> str:
     """Return a case's table and, below it, what it should have reached."""
     ours = [row for row in (table.row(name) for name in table.ours) if row is not None and row.rounds]
     main = next(column for column in table.columns if column.key == table.key)
@@ -33,7 +33,7 @@ def markdown(table: Table) -> str:
     notes = [f"- {row.name}: {row.note}" for row in table.rows if row.note]
     notes += [f"- {row.name}: {reason}" for row in table.rows if row.rounds for reason in row.failed]
     parts.append("\n".join(notes))
-    if table.aims:
+    if table.aims and with_aims:
         parts.append(aims([table]))
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -2,14 +2,14 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tests.bench import lineup
 from tests.bench.bench import Bench, Entrant, entrants, in_turn, load
-from tests.bench.cases.throughput import SHAPES, TITLES
-from tests.bench.figures import Column, Figures, Table
+from tests.bench.figures import Column, Figures, Row, Table
 from tests.bench.h2load import Shape, Void
 
 PROTOCOLS: Final = ("grpc", "grpc-web", "json")
@@ -25,19 +25,27 @@ OF_PEAK: Final = 0.5
 
 def run(bench: Bench) -> list[Table]:
     """Measure each protocol."""
-    return [_run(bench, protocol) for protocol in PROTOCOLS]
+    return [_alone(bench, protocol) for protocol in PROTOCOLS]
 
 
-def _run(bench: Bench, protocol: str) -> Table:
+def _alone(bench: Bench, protocol: str) -> Table:
     contenders = [each for each in lineup.answering(protocol) if each not in lineup.LIMITS]
     with entrants(bench, contenders, protocol) as (rows, found):
-        in_turn(bench, found, partial(_measure, bench, SHAPES[protocol]))
+        return table(bench, protocol, rows, found)
+
+
+def table(bench: Bench, protocol: str, rows: Sequence[Row], found: Sequence[Entrant]) -> Table:
+    """Measure contenders that run; at half of the rate that they were last seen at, if they were."""
+    limits = {each.name for each in lineup.LIMITS}
+    own = {row.name: Row(row.name, row.note, row.absent) for row in rows if row.name not in limits}
+    paced = [replace(each, row=own[each.row.name]) for each in found if each.row.name in own]
+    in_turn(bench, paced, partial(_measure, bench, lineup.SHAPES[protocol]))
     return Table(
         case=f"latency-{protocol}",
-        title=f"{TITLES[protocol]}: latency at half of the peak load",
+        title=f"{lineup.TITLES[protocol]}: latency at half of the peak load",
         key="p99",
         columns=COLUMNS,
-        rows=rows,
+        rows=list(own.values()),
         text="Each contender gets half of the calls per second that it was just seen to answer.",
     )
 

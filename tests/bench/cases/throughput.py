@@ -6,17 +6,10 @@ from typing import Final
 
 from tests.bench import lineup
 from tests.bench.bench import COLUMNS, CPU, RATE, Bench, Entrant, entrants, in_turn, load
+from tests.bench.cases import latency
 from tests.bench.figures import Aim, Figures, Table
 from tests.bench.h2load import Shape
 
-# As many calls under way for all; more wait in queues alone, and with some contenders get lost there.
-SHAPES: Final[Mapping[str, Shape]] = {
-    "grpc": Shape(4, 16),
-    "grpc-web": Shape(16),
-    "json": Shape(16),
-    "connect": Shape(16),
-}
-TITLES: Final = {"grpc": "gRPC", "grpc-web": "gRPC-Web", "json": "JSON", "connect": "Connect"}
 _OURS, _NATIVE, _PYVOY = lineup.OURS.name, lineup.OURS_NATIVE.name, lineup.OURS_PYVOY.name
 _HTTP: Final = (_OURS, _PYVOY)
 
@@ -41,14 +34,15 @@ AIMS: Final[Mapping[str, Sequence[Aim]]] = {
 }
 
 
-def run(bench: Bench, protocol: str) -> list[Table]:
-    """Measure one protocol."""
-    shape = SHAPES[protocol]
+def run(bench: Bench, protocol: str, *, and_latency: bool = False) -> list[Table]:
+    """Measure one protocol; with latency after each round, for which nothing has to be started again."""
+    shape = lineup.SHAPES[protocol]
     with entrants(bench, lineup.answering(protocol), protocol) as (rows, found):
         in_turn(bench, found, partial(measure, bench, shape))
+        after = [latency.table(bench, protocol, rows, found)] if and_latency else []
     table = Table(
         case=protocol,
-        title=f"{TITLES[protocol]}: GetMyInstance",
+        title=f"{lineup.TITLES[protocol]}: GetMyInstance",
         key=RATE,
         columns=COLUMNS,
         rows=rows,
@@ -57,7 +51,7 @@ def run(bench: Bench, protocol: str) -> list[Table]:
         text=f"{shape.connections} connections"
         + (f" with {shape.streams} calls at once on each." if shape.streams > 1 else ", one call at a time on each."),
     )
-    return [table]
+    return [table, *after]
 
 
 def measure(bench: Bench, shape: Shape, entrant: Entrant) -> Figures:
