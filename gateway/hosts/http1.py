@@ -319,7 +319,7 @@ class _Connection(asyncio.Protocol):
 
     def on_url(self, piece: bytes) -> None:
         """Take a piece of the request target."""
-        self._target += piece
+        self._target = self._target + piece if self._target else piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, of the head or, after the last chunk, a trailer."""
@@ -443,7 +443,8 @@ class _Connection(asyncio.Protocol):
             self._end_in(self._served.header_timeout)
         elif not self._head_is_timed:
             self._end_in(self._served.keep_alive)
-        self.read_on()
+        if self._read_paused:
+            self.read_on()
 
     def close(self) -> None:
         """Close the connection; a peer that does not take what was written gets `header_timeout` to do so."""

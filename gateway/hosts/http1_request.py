@@ -321,8 +321,24 @@ class Request:
             lines.append(b"connection: close")
 
     def _take_body(self, body: bytes, *, more_body: bool) -> None:
-        if self._ending != _BY_CLOSING:
-            body = self._framed(body, more_body=more_body)
+        if self._ending == _BY_LENGTH:
+            self._missing -= len(body)
+            if self._missing and (self._missing < 0 or not more_body):
+                raise ValueError(f"the body is {'shorter' if self._missing > 0 else 'longer'} than its content-length")
+        elif self._ending == _BY_CHUNKS:
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            if not more_body:
+                body += _LAST_CHUNK
+        elif self._ending == _WITHOUT_BODY:
+            body = b""
+        self._write(body)
+        if not more_body:
+            self.is_answered = True
+            if self._arrived is not None:
+                self._arrived.set()
+            self._connection.replied(self)
+
+    def _write(self, body: bytes) -> None:
         transport = self._connection.transport
         if self._state == _HELD:
             self._state = _WRITTEN
@@ -332,19 +348,3 @@ class Request:
                 body = self._head + body
         if body:
             transport.write(body)
-        if not more_body:
-            self.is_answered = True
-            if self._arrived is not None:
-                self._arrived.set()
-            self._connection.replied(self)
-
-    def _framed(self, body: bytes, *, more_body: bool) -> bytes:
-        if self._ending == _BY_LENGTH:
-            self._missing -= len(body)
-            if self._missing < 0 or (self._missing and not more_body):
-                raise ValueError(f"the body is {'shorter' if self._missing > 0 else 'longer'} than its content-length")
-            return body
-        if self._ending == _WITHOUT_BODY:
-            return b""
-        framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-        return framed if more_body else framed + _LAST_CHUNK
