@@ -57,7 +57,7 @@ def serve(  # noqa: PLR0917 - typer reads the options off the parameters
         str | None, typer.Option(metavar="HOST:PORT", help="All of it, on one port.", show_default="127.0.0.1:8080")
     ] = None,
     host: Annotated[
-        str | None, typer.Option(metavar="uvicorn|pyvoy", help="What carries the HTTP port.", show_default="uvicorn")
+        str | None, typer.Option(metavar="asyncio|pyvoy", help="What carries the HTTP port.", show_default="asyncio")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="How many processes serve.", show_default="1")
@@ -72,7 +72,7 @@ def serve(  # noqa: PLR0917 - typer reads the options off the parameters
         if loaded.settings.host == "pyvoy":
             if loaded.settings.workers > 1:
                 raise SettingsError(
-                    "Workers: the host pyvoy is one process; leave it at 1, or serve with --host uvicorn"
+                    "Workers: the host pyvoy is one process; leave it at 1, or serve with --host asyncio"
                 )
             from server.envoy import serve_in_envoy  # noqa: PLC0415 - the default needs none of it
 

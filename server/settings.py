@@ -262,8 +262,8 @@ class Settings(BaseSettings):
     )
 
     data: Path = Path("data")
-    # What carries the HTTP port: uvicorn with grpc.aio, or Envoy by pyvoy, which is faster and has to be installed.
-    host: Literal["uvicorn", "pyvoy"] = "uvicorn"
+    # What carries the HTTP port: asyncio with grpc.aio, or Envoy by pyvoy, which is faster and has to be installed.
+    host: Literal["asyncio", "pyvoy"] = "asyncio"
     # How many processes serve; more than one share the ports and the database.
     workers: int = Field(default=1, ge=1, le=256)
     grpc: GRPC = GRPC()

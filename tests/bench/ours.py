@@ -37,7 +37,7 @@ class Ours:
     """
 
     name: str
-    host: str = "uvicorn"
+    host: str = "asyncio"
     arguments: tuple[str, ...] = ()
     native: bool = False
     note: str = ""

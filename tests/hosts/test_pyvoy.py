@@ -260,7 +260,7 @@ def test_it_says_what_to_install_where_it_is_missing(tmp_path: Path) -> None:
 
 def test_an_unknown_host_is_refused_with_those_there_are() -> None:
     said = refusal("--host", "0.0.0.0")
-    assert "the setting host is wrong: Input should be 'uvicorn' or 'pyvoy' (given: 0.0.0.0)" in said
+    assert "the setting host is wrong: Input should be 'asyncio' or 'pyvoy' (given: 0.0.0.0)" in said
 
 
 def connect(server: Server) -> socket.socket:
