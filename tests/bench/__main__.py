@@ -21,10 +21,9 @@ from zitadel import admin_pb2
 from tests.bench import h2load, lineup, machine, page, report, wire
 from tests.bench.bench import Bench
 from tests.bench.cases import adds, growth, latency, reads, throughput, workers
-from tests.bench.contender import ROOT, Absent, Failed
 from tests.bench.figures import Table
-
-BUILD: Final = ROOT / "build/bench"
+from tests.bench.places import BUILD, ROOT
+from tests.bench.unmeasured import Absent, Failed
 
 Case = Callable[[Bench], list[Table]]
 

@@ -11,9 +11,10 @@ from typing import Final
 from zitadel import admin_pb2
 
 from tests.bench import h2load
-from tests.bench.contender import Absent, Contender, Failed, Running, Target
+from tests.bench.contender import Contender, Running, Target
 from tests.bench.figures import Column, Figures, Row
-from tests.bench.h2load import Result, Shape, Void
+from tests.bench.h2load import Result, Shape
+from tests.bench.unmeasured import Absent, Failed, Void
 
 # Calls to warm a contender up with, and to learn how many make a round.
 WARM_UP: Final = 400

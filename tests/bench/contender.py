@@ -18,18 +18,11 @@ import grpc
 import psutil
 from zitadel import admin_pb2
 
+from tests.bench.places import ROOT
+from tests.bench.unmeasured import Failed
 from tests.bench.wire import Call, Wrong, probe
 
-ROOT = Path(__file__).resolve().parents[2]
 WITHIN = 30.0
-
-
-class Absent(Exception):
-    """A contender cannot be run here; the message says what is missing."""
-
-
-class Failed(Exception):
-    """A contender is all there and does not do what it should; the message says what it does."""
 
 
 class Place(Protocol):

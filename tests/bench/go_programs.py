@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench.contender import ROOT, Absent, Failed
+from tests.bench.places import BUILD
+from tests.bench.unmeasured import Absent, Failed
 
-BIN: Final = ROOT / "build/bench/bin"
+BIN: Final = BUILD / "bin"
 MISSING: Final = "Go is not on the PATH"
 
 

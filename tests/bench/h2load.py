@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.bench.unmeasured import Void
 from tests.bench.wire import Call
 
 PROGRAM: Final = "h2load"
@@ -25,10 +26,6 @@ _REQUESTS: Final = re.compile(
     re.MULTILINE,
 )
 _DATA: Final = re.compile(r"^traffic: .* \((\d+)\) data$", re.MULTILINE)
-
-
-class Void(Exception):
-    """A run does not count; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +112,18 @@ def run(address: str, call: Call, shape: Shape, calls: int, more: Sequence[str] 
     if done.returncode:
         raise Void(f"h2load ended with {done.returncode}: {done.stderr[-500:]}")
     return parse(done.stdout)
+
+
+def read_log(text: str) -> list[float]:
+    """Return the seconds that each call took; a line of h2load's log is a start, a status and microseconds.
+
+    Raises:
+        Void: a call was not answered with 200.
+    """
+    times: list[float] = []
+    for line in text.splitlines():
+        _, status, microseconds = line.split("\t")
+        if status != "200":
+            raise Void(f"a call was answered with {status}")
+        times.append(int(microseconds) / 1e6)
+    return times

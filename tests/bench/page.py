@@ -1,12 +1,11 @@
 """docs/performance.md: what a full run writes anew there, between its marks, and the charts beside it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tests.bench import chart, lineup, report
-from tests.bench.contender import ROOT
 from tests.bench.figures import Table
+from tests.bench.places import ROOT
 
 PAGE: Final = ROOT / "docs/performance.md"
 CHARTS: Final = ROOT / "docs/performance"
@@ -27,21 +26,7 @@ def write(tables: Sequence[Table], machine: Mapping[str, str], how: str) -> None
         "machine": "\n".join(f"- {name}: {value}" for name, value in machine.items()) + f"\n- measured: {how}",
         "tables": measured.rstrip("\n"),
     }
-    PAGE.write_text(replaced(PAGE.read_text(), parts))
-
-
-def replaced(text: str, parts: Mapping[str, str]) -> str:
-    """Return the text with other parts between its marks, `<!-- bench: NAME -->` and `<!-- /bench -->`.
-
-    Raises:
-        ValueError: a part has no place.
-    """
-    for name, part in parts.items():
-        place = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- /bench -->)", re.DOTALL)
-        text, found = place.subn(lambda match, part=part: f"{match[1]}\n{part}\n\n{match[2]}", text)  # type: ignore[misc]
-        if found != 1:
-            raise ValueError(f"the page has no place for {name}")
-    return text
+    PAGE.write_text(report.replaced(PAGE.read_text(), parts))
 
 
 def _with_chart(table: Table) -> str:

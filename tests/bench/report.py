@@ -1,6 +1,7 @@
 """What is told of the figures: tables in Markdown, which read well in a terminal too, and the same as JSON."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.bench.figures import Aim, Table
@@ -97,6 +98,20 @@ def as_json(tables: Sequence[Table], machine: object) -> dict[str, Any]:
             for table in tables
         ],
     }
+
+
+def replaced(text: str, parts: Mapping[str, str]) -> str:
+    """Return the text with other parts between its marks, `<!-- bench: NAME -->` and `<!-- /bench -->`.
+
+    Raises:
+        ValueError: a part has no place.
+    """
+    for name, part in parts.items():
+        place = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- /bench -->)", re.DOTALL)
+        text, found = place.subn(lambda match, part=part: f"{match[1]}\n{part}\n\n{match[2]}", text)  # type: ignore[misc]
+        if found != 1:
+            raise ValueError(f"the page has no place for {name}")
+    return text
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

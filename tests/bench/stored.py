@@ -4,7 +4,7 @@ import sqlite3
 import struct
 from pathlib import Path
 
-from tests.bench.contender import Failed
+from tests.bench.unmeasured import Failed
 
 
 def database(data: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tests.bench import go_programs
 from tests.bench.go_programs import BIN
-from tests.bench.h2load import Void
+from tests.bench.unmeasured import Void
 from tests.bench.wire import Call
 
 DRIVER: Final = Path(__file__).parent / "driver"

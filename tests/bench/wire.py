@@ -58,8 +58,11 @@ def instance_of(name: str, domains: int) -> admin_pb2.GetMyInstanceResponse:
 
 def _read_json(body: Body) -> admin_pb2.GetMyInstanceResponse:
     # Not by json_format, which is part of what some contenders do.
-    instance = json.loads(body)["instance"]
-    return instance_of(instance["name"], len(instance["domains"]))
+    try:
+        instance = json.loads(body)["instance"]
+        return instance_of(instance["name"], len(instance["domains"]))
+    except (ValueError, KeyError) as error:
+        raise Wrong(f"the reply is no instance: {body[:200]!r}") from error
 
 
 def _read_proto(body: Body) -> admin_pb2.GetMyInstanceResponse:

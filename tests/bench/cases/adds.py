@@ -10,9 +10,11 @@ from typing import Final
 
 from tests.bench import h2load, lineup, ours, stored
 from tests.bench.bench import Bench, note
-from tests.bench.contender import ROOT, Absent, Failed, Running
+from tests.bench.contender import Running
 from tests.bench.figures import Aim, Column, Figures, Row, Table
-from tests.bench.h2load import Shape, Void
+from tests.bench.h2load import Shape
+from tests.bench.places import ROOT
+from tests.bench.unmeasured import Absent, Failed, Void
 from tests.bench.wire import Call
 
 CALLERS: Final = (1, 8, 32, 128)

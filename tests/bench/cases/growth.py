@@ -18,10 +18,12 @@ from tests.bench.bench import CPU, RATE, Bench, note
 from tests.bench.cases.adds import COLUMNS as ADD_COLUMNS
 from tests.bench.cases.adds import RATE as ADDS
 from tests.bench.cases.adds import Adding
-from tests.bench.contender import ROOT, Absent, Contender, Failed, Running
+from tests.bench.contender import Contender, Running
 from tests.bench.figures import Aim, Column, Figures, Row, Table
 from tests.bench.generate import custom_domain, instance_name
 from tests.bench.ours import Ours
+from tests.bench.places import BUILD, ROOT
+from tests.bench.unmeasured import Absent, Failed
 from tests.bench.varied import VARIED, Group
 
 SIZES: Final = (100, 10_000, 1_000_000)
@@ -174,7 +176,7 @@ def _copy(bench: Bench, size: int) -> Path:
     Raises:
         Absent: it is not there, and is one of those that are made only when they are asked for.
     """
-    kept = ROOT / f"build/bench/instances-{size}"
+    kept = BUILD / f"instances-{size}"
     if size not in ALWAYS and size not in bench.instances:
         raise Absent(f"make bench INSTANCES={size} makes the database, which takes minutes and gigabytes, and measures")
     if not kept.exists():

@@ -10,7 +10,8 @@ from typing import Final
 from tests.bench import lineup
 from tests.bench.bench import Bench, Entrant, entrants, in_turn, load
 from tests.bench.figures import Column, Figures, Row, Table
-from tests.bench.h2load import Shape, Void
+from tests.bench.h2load import Shape, read_log
+from tests.bench.unmeasured import Void
 
 PROTOCOLS: Final = ("grpc", "grpc-web", "json")
 COLUMNS: Final = (
@@ -65,21 +66,6 @@ def _measure(bench: Bench, shape: Shape, entrant: Entrant) -> Figures:
     if len(times) != result.calls:
         raise Void(f"{len(times)} of {result.calls} calls are in the log")
     return {**percentiles(times), "calls_per_second": result.rate}
-
-
-def read_log(text: str) -> list[float]:
-    """Return the seconds that each call took; a line of h2load's log is a start, a status and microseconds.
-
-    Raises:
-        Void: a call was not answered with 200.
-    """
-    times: list[float] = []
-    for line in text.splitlines():
-        _, status, microseconds = line.split("\t")
-        if status != "200":
-            raise Void(f"a call was answered with {status}")
-        times.append(int(microseconds) / 1e6)
-    return times
 
 
 def percentiles(times: Sequence[float]) -> Figures:

@@ -10,8 +10,8 @@ from typing import Final
 from google.api import annotations_pb2
 
 from tests.bench import go_programs
-from tests.bench.contender import ROOT
 from tests.bench.go_programs import BIN
+from tests.bench.places import ROOT
 
 HERE: Final = Path(__file__).parent
 

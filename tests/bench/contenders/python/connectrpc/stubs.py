@@ -8,10 +8,11 @@ from typing import Final
 
 from google.api import annotations_pb2
 
-from tests.bench.contender import ROOT, Failed
+from tests.bench.places import BUILD, ROOT
+from tests.bench.unmeasured import Failed
 
 # Their imports are relative to each other, so they need a package around them.
-STUBS: Final = ROOT / "build/bench/connectrpc_stubs"
+STUBS: Final = BUILD / "connectrpc_stubs"
 
 _PROTO: Final = ROOT / "proto"
 _SOURCES: Final = (
