@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -11,6 +12,7 @@ from server.store.cache import InstanceCache
 from server.store.folder import DataFolder
 from server.store.grouping import GroupCommit
 from server.store.interface import Recorded
+from server.store.sqlite.commit_mark import CommitMark
 from server.store.sqlite.connection import BUSY_TIMEOUT, Connector, Opener, connect
 from server.store.sqlite.log_watch import LogWatch
 from server.store.sqlite.opening import open_database, refusal
@@ -109,9 +111,14 @@ async def open_store(
         if alone:
             store = SQLiteStore(Writer(writing, opener, clock=clock, changed=cache.drop), reader, cache, None, None)
         else:
-            watch = LogWatch(folder.database, connector, changed=cache.drop, anything_changed=cache.clear)
-            turns = Turns(folder)
-            writer = Writer(writing, opener, clock=clock, changed=cache.drop, turn=turns.turn)
+            mark, turns = CommitMark(folder), Turns(folder)
+            watch = LogWatch(folder.database, connector, mark, changed=cache.drop, anything_changed=cache.clear)
+
+            def changed(instance_ids: Iterable[str]) -> None:
+                cache.drop(instance_ids)
+                mark.change()
+
+            writer = Writer(writing, opener, clock=clock, changed=changed, turn=turns.turn)
             store = SQLiteStore(writer, reader, cache, watch, turns)
         undo.pop_all()
     return store

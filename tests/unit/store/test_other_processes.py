@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from server.domain.passwords import Passwords
 from server.instances import Instances
 from server.store.folder import DataFolder
 from server.store.sqlite import SQLiteStore
-from server.store.sqlite.log_watch import CATCH_UP_LIMIT
+from server.store.sqlite.log_watch import CATCH_UP_LIMIT, LOOK_EVERY
 from tests.unit.store.conftest import EXTERNAL_DOMAIN, Faults
 
 HOST = "acme.example"
@@ -236,6 +237,22 @@ async def test_a_look_leaves_nothing_open_that_a_checkpoint_would_wait_for(
         blocked, left, _ = rows("PRAGMA wal_checkpoint(TRUNCATE)")[0]
         assert (blocked, left) == (0, 0)
         assert (await read(sharing, acme_id)).name == name
+
+
+async def test_another_program_that_says_nothing_of_its_commit_is_seen_all_the_same(
+    sharing: SQLiteStore, acme_id: str, folder: DataFolder
+) -> None:
+    columns = "position, instance_id, aggregate_type, aggregate_id, sequence, event_type, payload, creator, created_at"
+    await read(sharing, acme_id)
+    with closing(sqlite3.connect(folder.database)) as program, program:
+        program.execute(
+            f"INSERT INTO events ({columns})"
+            " SELECT max(position) + 1, ?1, 'instance', ?1, 99, ?2, ?3, 'program', 0 FROM events",
+            (acme_id, InstanceChanged.type, to_payload(InstanceChanged("Renamed"))),
+        )
+        program.execute("UPDATE instances SET name = 'Renamed' WHERE id = ?", (acme_id,))
+    await asyncio.sleep(2 * LOOK_EVERY)
+    assert (await read(sharing, acme_id)).name == "Renamed"
 
 
 async def test_a_closed_store_opens_nothing(serve: Serve, folder: DataFolder, faults: Faults) -> None:
