@@ -28,6 +28,11 @@ def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         # On macOS a plain fsync leaves data in the disk's own cache; elsewhere this says nothing.
         connection.execute("PRAGMA fullfsync = ON")
+        # 16 MB of pages each, instead of 2 and 4. With a million instances, whose domains lie all over their index, an
+        # add reads 20 KiB and not 38, makes 20 system calls and not 25, and takes some 7 % less of the processor; with
+        # a hundred it writes a tenth less. A log of 16 MB is read in a moment where one is left by a crash.
+        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000").fetchone()
     except BaseException:
         connection.close()
         raise
