@@ -2,7 +2,7 @@
 
 SQLite's own lock has no queue: whoever finds it taken looks again after 1 ms, and then less and less often, down to
 every 100 ms, while the process that let go of it takes it again at once. Of two processes with four callers each one
-got 2 to 4 times what the other did, and calls waited for over a second. Here they take turns before they ask for it,
+got 2 to 3 times what the other did, and calls waited for over a second. Here they take turns before they ask for it,
 and get the same. SQLite's lock still decides who writes; a turn is but a better moment to ask.
 """
 
