@@ -62,7 +62,7 @@ def entrants(bench: Bench, contenders: Sequence[Contender], protocol: str) -> It
         for contender in contenders:
             if bench.only and not any(word in contender.name for word in bench.only):
                 continue
-            row = Row(contender.name, contender.note)
+            row = Row(contender.name, contender.notes.get(protocol, ""))
             rows.append(row)
             try:
                 running = stack.enter_context(contender.run(bench))

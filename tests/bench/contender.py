@@ -117,8 +117,8 @@ class Contender(Protocol):
         ...
 
     @property
-    def note(self) -> str:
-        """Return what a reader of its figures has to know."""
+    def notes(self) -> Mapping[str, str]:
+        """Return, for a protocol, what a reader of its figures has to know."""
         ...
 
     @property

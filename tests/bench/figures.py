@@ -66,10 +66,14 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An aim and what was measured; `ratio` is None where one of the two is missing."""
+    """An aim and what was measured; `ratio` is None where one of the two is missing.
+
+    `by_cost` is the same ratio as the costs have it, which other work on the machine moves less.
+    """
 
     aim: Aim
     ratio: float | None
+    by_cost: float | None = None
 
     @property
     def met(self) -> bool | None:
@@ -83,7 +87,10 @@ class Verdict:
 
 @dataclass(slots=True)
 class Table:
-    """A case's rows. `key` is the figure that rows are compared by, `ours` the rows that others are compared with."""
+    """A case's rows. `key` is the figure that rows are compared by, `ours` the rows that others are compared with.
+
+    `cost` is what one call takes of the processor, where that is known.
+    """
 
     case: str
     title: str
@@ -93,6 +100,7 @@ class Table:
     ours: Sequence[str] = ()
     aims: Sequence[Aim] = ()
     text: str = ""
+    cost: str = ""
 
     def row(self, name: str) -> Row | None:
         """Return the row of that name."""
@@ -112,7 +120,7 @@ class Table:
 
     def verdicts(self) -> list[Verdict]:
         """Return what became of each aim."""
-        return [Verdict(aim, self._measured(aim)) for aim in self.aims]
+        return [Verdict(aim, self._measured(aim), self._by_cost(aim)) for aim in self.aims]
 
     def _measured(self, aim: Aim) -> float | None:
         row = self.row(aim.row)
@@ -121,6 +129,11 @@ class Table:
         value = None if row is None else row.median(aim.figure)
         scale = next((column.scale for column in self.columns if column.key == aim.figure), 1.0)
         return None if value is None else value * scale
+
+    def _by_cost(self, aim: Aim) -> float | None:
+        if not self.cost or aim.peer is None or aim.figure:
+            return None
+        return self.ratio(self.row(aim.peer), self.row(aim.row), self.cost)
 
     def problems(self, *, nothing_missing: bool = False) -> list[str]:
         """Return what went wrong: contenders that failed, runs that do not count and, if asked for, what is missing."""

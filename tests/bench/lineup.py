@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tests.bench import wire
@@ -37,7 +37,7 @@ class Peer:
     name: str
     command: Callable[[Place, int], list[str]]
     calls: Mapping[str, Call]
-    note: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @contextmanager
     def run(self, place: Place) -> Iterator[Running]:
@@ -76,6 +76,8 @@ def go(name: str) -> Callable[[Place, int], list[str]]:
     return command
 
 
+_NO_RULES: Final = "it knows no google.api.http rules: this is JSON by Connect, at the path of the RPC"
+_TWO: Final = "two processes, and in Envoy a thread for each core, as is its default"
 _MALFORMED: Final = "its trailers are malformed: clients cannot read the status"
 
 OURS: Final = Ours(NAME)
@@ -83,27 +85,30 @@ OURS_NATIVE: Final = Ours(f"{NAME}, gRPC listener", native=True, calls=_by_proto
 OURS_PYVOY: Final = Ours(f"{NAME} on pyvoy", host="pyvoy")
 
 GRPC_AIO: Final = Peer("grpc.aio", python("grpc_aio.serve"), _by_protocol(wire.GRPC))
-SONORA: Final = Peer("sonora on uvicorn", python("sonora_uvicorn.serve"), _by_protocol(wire.GRPC_WEB), note=_MALFORMED)
+SONORA: Final = Peer(
+    "sonora on uvicorn", python("sonora_uvicorn.serve"), _by_protocol(wire.GRPC_WEB), notes={"grpc-web": _MALFORMED}
+)
 SONORA_GRANIAN: Final = Peer(
-    "sonora on granian", python("sonora_granian.serve"), _by_protocol(wire.GRPC_WEB), note=_MALFORMED
+    "sonora on granian", python("sonora_granian.serve"), _by_protocol(wire.GRPC_WEB), notes={"grpc-web": _MALFORMED}
 )
 CONNECTRPC: Final = Peer(
     "connectrpc on uvicorn",
     connectrpc("on_uvicorn"),
     _by_protocol(wire.GRPC_WEB, wire.JSON_RPC, wire.CONNECT),
-    note="it knows no rules: JSON is Connect's, at the path of the RPC",
+    notes={"json": _NO_RULES},
 )
 CONNECTRPC_PYVOY: Final = Peer(
     "connectrpc on pyvoy",
     connectrpc("on_pyvoy"),
     _by_protocol(wire.GRPC, wire.GRPC_WEB, wire.JSON_RPC, wire.CONNECT),
+    notes={"json": _NO_RULES},
 )
 FASTAPI: Final = Peer("FastAPI", python("fastapi.serve"), _by_protocol(wire.JSON))
 ENVOY: Final = Peer(
     "Envoy before grpc.aio",
     python("envoy.serve"),
     _by_protocol(wire.GRPC_WEB, wire.JSON),
-    note="two processes; Envoy has a thread for each core, as is its default",
+    notes=dict.fromkeys(("grpc-web", "json"), _TWO),
 )
 GRPC_GO: Final = Peer("grpc-go", go("grpc_go"), _by_protocol(wire.GRPC))
 GRPC_GATEWAY: Final = Peer("grpc-gateway", go("grpc_gateway"), _by_protocol(wire.JSON))

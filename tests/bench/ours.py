@@ -41,7 +41,7 @@ class Ours:
     host: str = "asyncio"
     arguments: tuple[str, ...] = ()
     native: bool = False
-    note: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
     data: Path | None = None
     domain: str = DOMAIN
     calls: Mapping[str, Call] = field(default_factory=lambda: _ON_THE_PORT)

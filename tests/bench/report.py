@@ -46,8 +46,13 @@ def aims(tables: Iterable[Table]) -> str:
         aim = verdict.aim
         wanted = f"≤ {aim.at_most:g}" if aim.at_most is not None else f"≥ {aim.at_least:g}"
         ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
-        rows.append([_what(table, aim), wanted, ratio, {True: "met", False: "short", None: "not run"}[verdict.met]])
-    return _grid(["what", "aim", "measured", ""], rows)
+        said = {True: "met", False: "short", None: "not run"}[verdict.met]
+        by_cost = "" if verdict.by_cost is None else f"{verdict.by_cost:.2f}"
+        rows.append([table.title, _what(table, aim), wanted, ratio, said, by_cost])
+    header = ["case", "what", "aim", "measured", "", "by CPU per call"]
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return _grid(header, rows, left=2)
 
 
 def _what(table: Table, aim: Aim) -> str:
@@ -90,6 +95,7 @@ def as_json(tables: Sequence[Table], machine: object) -> dict[str, Any]:
                         "at_least": verdict.aim.at_least,
                         "at_most": verdict.aim.at_most,
                         "measured": verdict.ratio,
+                        "by_cost": verdict.by_cost,
                         "met": verdict.met,
                     }
                     for verdict in table.verdicts()
@@ -114,15 +120,18 @@ def replaced(text: str, parts: Mapping[str, str]) -> str:
     return text
 
 
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
     # A reason in place of figures may run over the columns beside it.
     widths[1] = max([len(header[1]), *(len(row[1]) for row in rows if not row[1].startswith("not run"))])
 
     def line(cells: Sequence[str]) -> str:
-        first, *rest = cells
-        padded = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+        padded = [
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
         return f"| {' | '.join(padded)} |"
 
-    rule = f"|{'-' * (widths[0] + 2)}|{'|'.join('-' * (width + 1) + ':' for width in widths[1:])}|"
+    rules = ["-" * (width + 2) if place < left else "-" * (width + 1) + ":" for place, width in enumerate(widths)]
+    rule = f"|{'|'.join(rules)}|"
     return "\n".join([line(header), rule, *(line(row) for row in rows)])

@@ -28,7 +28,7 @@ COLUMNS: Final = (
     Column(COMMIT, "adds per commit", 1),
     Column(CPU, "CPU µs/add", scale=1e6),
 )
-RAW: Final = "SQLite alone, the same rows in groups of the same size"
+RAW: Final = "SQLite alone"
 ALONE: Final = "argon2id alone, all cores"
 _TEXT: Final = "JSON. A run counts if as many instances are stored as were added."
 _MODULES: Final = "tests.bench.contenders.python"
@@ -37,9 +37,7 @@ _MODULES: Final = "tests.bench.contenders.python"
 def without_password(bench: Bench) -> list[Table]:
     """Measure adds that the database limits."""
     rows, raw = _rows(bench, {}, RAW)
-    text = (
-        f"JSON. A run counts if as many instances are stored as were added. {RAW}: what {_by(MOST)} were grouped into."
-    )
+    text = f"{_TEXT} {RAW}: the same rows, in commits of as many adds as those of {_by(MOST)}."
     aims = [Aim(_by(MOST), RAW, at_least=0.25), Aim(_by(MOST), at_least=16, figure=COMMIT)]
     return [Table("adds", "AddInstance without a password", RATE, COLUMNS, [*rows, raw], [_by(MOST)], aims, text)]
 

@@ -39,6 +39,13 @@ MEMORY: Final = "memory"
 _EVERY: Final = 0.005
 _FIRST_DOMAIN: Final = custom_domain(0)
 
+FIRST: Final = "first_reads_per_second"
+READ_COLUMNS: Final = (
+    Column(RATE, "reads/s"),
+    Column(CPU, "CPU µs/read", scale=1e6),
+    Column("p99", "p99, ms", 2, scale=1e3),
+    Column(FIRST, "first reads/s"),
+)
 START_COLUMNS: Final = (Column(START, "start to first answer, s", 2), Column(MEMORY, "memory, MiB", scale=MIB))
 
 
@@ -48,7 +55,7 @@ def _by(count: int) -> str:
 
 def start(bench: Bench) -> list[Table]:
     """Measure how long each contender takes to its first answer, and its memory then."""
-    rows = {contender.name: Row(contender.name, contender.note) for contender in lineup.STARTED}
+    rows = {contender.name: Row(contender.name) for contender in lineup.STARTED}
     contenders = [_used_before(bench, contender) for contender in lineup.STARTED]
     for number in range(bench.rounds):
         for contender in contenders:
@@ -119,11 +126,12 @@ def growth(bench: Bench) -> list[Table]:
             "instances-reads",
             "Reads by the number of stored instances",
             RATE,
-            (Column(RATE, "reads/s"), Column(CPU, "CPU µs/read", scale=1e6), Column("p99", "p99, ms", 2, scale=1e3)),
+            READ_COLUMNS,
             list(rows["reads"].values()),
             [many],
             [Aim(many, few, at_least=0.95)],
-            f"JSON, {CONNECTIONS} connections, up to {ASKED_FOR:,} different instances in turn.",
+            f"JSON, {CONNECTIONS} connections, up to {ASKED_FOR:,} different instances in turn. "
+            "First reads are of instances that nobody has asked for since the start, so nothing remembers them.",
         ),
         Table(
             "instances-adds",
@@ -153,21 +161,27 @@ class _Reading:
         self._running = running
         self._size = size
         self._rate = 0.0
+        self._passes = 0
 
     def measure(self, seconds: float) -> Figures:
-        """Read for about so many seconds."""
+        """Read for about so many seconds, each instance over and over; before that once, while any are left."""
         step = max(1, self._size // ASKED_FOR)
-        values = [custom_domain(number) for number in range(0, self._size, step)][:ASKED_FOR]
+        first = self._passes % step
+        values = [custom_domain(number) for number in range(first, self._size, step)][:ASKED_FOR]
         headers = {**self._running.headers, wire.INSTANCE_HOST: VARIED}
         group = Group("reads", wire.JSON.with_headers(headers), CONNECTIONS, len(values), values)
-        if not self._rate:
-            self._rate = varied.run(self._running.addresses["json"], [group])["reads"].rate
-        calls = int(max(len(values), self._rate * seconds))
+        once = self._read(group)
+        figures = {FIRST: once.rate} if self._passes < step else {}
+        self._passes += 1
+        group = group.of(int(max(len(values), (self._rate or once.rate) * seconds)))
         before = self._running.cpu()
-        reads = varied.run(self._running.addresses["json"], [replace(group, calls=calls)])["reads"]
-        cpu = (self._running.cpu() - before) / calls
-        self._rate = reads.rate
-        return {RATE: reads.rate, CPU: cpu, "p99": reads.p99}
+        again = self._read(group)
+        cpu = (self._running.cpu() - before) / group.calls
+        self._rate = again.rate
+        return {RATE: again.rate, CPU: cpu, "p99": again.p99, **figures}
+
+    def _read(self, group: Group) -> varied.Outcome:
+        return varied.run(self._running.addresses["json"], [group])["reads"]
 
 
 def _copy(bench: Bench, size: int) -> Path:

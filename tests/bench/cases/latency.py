@@ -38,7 +38,7 @@ def _alone(bench: Bench, protocol: str) -> Table:
 def table(bench: Bench, protocol: str, rows: Sequence[Row], found: Sequence[Entrant]) -> Table:
     """Measure contenders that run; at half of the rate that they were last seen at, if they were."""
     limits = {each.name for each in lineup.LIMITS}
-    own = {row.name: Row(row.name, row.note, row.absent) for row in rows if row.name not in limits}
+    own = {row.name: Row(row.name, absent=row.absent) for row in rows if row.name not in limits}
     paced = [replace(each, row=own[each.row.name]) for each in found if each.row.name in own]
     in_turn(bench, paced, partial(_measure, bench, lineup.SHAPES[protocol]))
     return Table(

@@ -46,6 +46,7 @@ def run(bench: Bench, protocol: str, *, and_latency: bool = False) -> list[Table
         key=RATE,
         columns=COLUMNS,
         rows=rows,
+        cost=CPU,
         ours=[name for name in (_OURS, _NATIVE, _PYVOY) if name in {row.name for row in rows}],
         aims=AIMS.get(protocol, ()),
         text=f"{shape.connections} connections"

@@ -47,6 +47,16 @@ def test_an_aim_is_met_or_short_or_was_not_run(aim: Aim, met: bool | None) -> No
     assert verdict.met is met
 
 
+def test_beside_a_ratio_stands_that_of_the_costs() -> None:
+    made = table(Aim("ours", "peer", at_least=2))
+    made.cost = "cpu"
+    for figures in made.rows[1].rounds.values():
+        figures["cpu"] = 6e-6  # type: ignore[index]
+    [verdict] = made.verdicts()
+    assert verdict.by_cost == pytest.approx(2)
+    assert "by CPU per call" in report.markdown(made)
+
+
 def test_no_row_is_left_out_and_each_without_figures_says_why() -> None:
     printed = report.markdown(table(Aim("ours", "other", at_least=2)))
     assert "| other  | not run: Go is not on the PATH" in printed
