@@ -16,6 +16,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from gateway._json_plain import read_plain
 from gateway._scalar import INTEGER_RANGES, bounded, bytes_of, finite, float_of, integer_of
 from gateway._status import Refused, invalid
 
@@ -71,7 +72,8 @@ def merge_json(value: object, message: Message, *, ignore_unknown: bool) -> None
     Raises:
         Refused: INVALID_ARGUMENT, naming the first field that does not fit.
     """
-    _read_object(value, message, _At("", 0, ignore_unknown=ignore_unknown))
+    if not read_plain(value, message):
+        _read_object(value, message, _At("", 0, ignore_unknown=ignore_unknown))
 
 
 def type_of(message: Message) -> Descriptor:
