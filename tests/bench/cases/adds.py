@@ -39,7 +39,7 @@ def without_password(bench: Bench) -> list[Table]:
     rows, raw = _rows(bench, {}, RAW)
     text = f"{_TEXT} {RAW}: the same rows, in commits of as many adds as those of {_by(MOST)}."
     aims = [Aim(_by(MOST), RAW, at_least=0.25), Aim(_by(MOST), at_least=16, figure=COMMIT)]
-    return [Table("adds", "AddInstance without a password", RATE, COLUMNS, [*rows, raw], [_by(MOST)], aims, text)]
+    return [Table("adds", "AddInstance without a password", RATE, COLUMNS, [*rows, raw], [_by(MOST)], aims, text, CPU)]
 
 
 def with_password(bench: Bench) -> list[Table]:
@@ -48,7 +48,9 @@ def with_password(bench: Bench) -> list[Table]:
     rows, alone = _rows(bench, password, ALONE)
     aims = [Aim(_by(callers), ALONE, at_least=0.9) for callers in CALLERS[1:]]
     return [
-        Table("adds-password", "AddInstance with a password", RATE, COLUMNS, [*rows, alone], [_by(MOST)], aims, _TEXT)
+        Table(
+            "adds-password", "AddInstance with a password", RATE, COLUMNS, [*rows, alone], [_by(MOST)], aims, _TEXT, CPU
+        )
     ]
 
 
@@ -114,24 +116,26 @@ def _baseline(bench: Bench, running: Running, row: Row, number: int, baseline: s
         raise Void(f"{row.name} have not run in this round")
     if baseline == ALONE:
         hashes = max(4, int(figures[RATE] * bench.seconds))
-        return {RATE: hashes / _seconds("argon2id_alone", str(hashes))}
+        seconds, cpu = _seconds("argon2id_alone", str(hashes))
+        return {RATE: hashes / seconds, CPU: cpu / hashes}
     assert running.data is not None
     # Some seconds are over before they can be told from each other.
     instances = min(stored.instances(running.data), max(200, int(figures[RATE] * 4 * bench.seconds)))
     folder = tempfile.mkdtemp(prefix="raw-", dir=bench.folder)
     group = max(1, round(figures[COMMIT]))
     try:
-        seconds = _seconds(
+        seconds, cpu = _seconds(
             "raw_sqlite", str(stored.database(running.data).absolute()), folder, str(instances), str(group)
         )
     finally:
         shutil.rmtree(folder)
-    return {RATE: instances / seconds, COMMIT: group}
+    return {RATE: instances / seconds, COMMIT: group, CPU: cpu / instances}
 
 
-def _seconds(module: str, *arguments: str) -> float:
+def _seconds(module: str, *arguments: str) -> tuple[float, float]:
     command = [sys.executable, "-m", f"{_MODULES}.{module}", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         raise Failed(f"{module}: {done.stderr[-500:]}")
-    return float(done.stdout)
+    seconds, cpu = done.stdout.split()
+    return float(seconds), float(cpu)

@@ -1,7 +1,8 @@
 """Instances written into SQLite and nothing else: the rows of real ones, in groups, as fast as one thread can.
 
 `python -m … SOURCE FOLDER INSTANCES GROUP`: the last so many instances of the database SOURCE go into a new one with
-the same tables, indexes and triggers, by a connection that is set up as ours are. Prints the seconds that it took, and those of the processor.
+the same tables, indexes and triggers, by a connection that is set up as ours are. Prints the seconds that it took, and
+those of the processor.
 """
 
 import sqlite3
