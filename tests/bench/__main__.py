@@ -6,7 +6,6 @@
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -59,7 +58,6 @@ def learn_reply(folder: Path) -> tuple[admin_pb2.GetMyInstanceResponse, Path]:
         address, call = running.addresses["connect"], wire.PROTO.with_headers(running.headers)
         reply = wire.ask(address, call)
     scratch.reply_file.write_bytes(reply)
-    shutil.rmtree(running.data or folder)
     return admin_pb2.GetMyInstanceResponse.FromString(reply), scratch.reply_file
 
 

@@ -88,10 +88,16 @@ def in_turn(bench: Bench, found: Sequence[Entrant], measure: Callable[[Entrant],
 
 
 def note(bench: Bench, row: Row, number: int, measure: Callable[[], Figures]) -> bool:
-    """Put the figures of a round into a row. A run that does not count is repeated once; then the row says why."""
+    """Put the figures of a round into a row, or what is missing for them.
+
+    A run that does not count is repeated once; then the row says why.
+    """
     for last in (False, True):
         try:
             figures = measure()
+        except Absent as reason:
+            row.absent = str(reason)
+            return False
         except (Void, Failed) as reason:
             bench.say(f"  {row.name}: void: {reason}")
             if last:

@@ -59,11 +59,7 @@ def start(bench: Bench) -> list[Table]:
     contenders = [_used_before(bench, contender) for contender in lineup.STARTED]
     for number in range(bench.rounds):
         for contender in contenders:
-            row = rows[contender.name]
-            try:
-                note(bench, row, number, partial(_start, bench, contender))
-            except Absent as reason:
-                row.absent = str(reason)
+            note(bench, rows[contender.name], number, partial(_start, bench, contender))
     text = (
         "From the start of the process to the first reply that is right, with a data folder that was there before; "
         "memory is what is resident then, of all its processes."
