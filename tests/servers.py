@@ -57,6 +57,18 @@ class Server:
         entries = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [entry for entry in entries if entry["event"] == event]
 
+    def line_of(self, request_id: object) -> dict[str, object]:
+        """Return the one line of a call, which may be written shortly after its reply."""
+        found: list[dict[str, object]] = []
+
+        def is_there() -> bool:
+            found[:] = [line for line in self.lines() if line["request_id"] == request_id]
+            return bool(found)
+
+        wait_until(is_there)
+        [line] = found
+        return line
+
     def stop(self, how: signal.Signals = signal.SIGTERM, within: float = 15) -> int:
         """Send a signal and return the exit status, as `wait` does."""
         self.process.send_signal(how)

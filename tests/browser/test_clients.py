@@ -174,5 +174,4 @@ def test_the_page_has_nothing_to_complain_of_but_refusals(visited: Visited) -> N
 @pytest.mark.parametrize("number", [1, 2])
 def test_every_call_was_a_call_of_its_protocol(client: str, visited: Visited, front: Front, number: int) -> None:
     assert visited.replies
-    [line] = [line for line in front.server.lines() if line.get("request_id") == f"{client}.{number}"]
-    assert line["protocol"] == PROTOCOLS[client]
+    assert front.server.line_of(f"{client}.{number}")["protocol"] == PROTOCOLS[client]

@@ -41,9 +41,7 @@ def test_the_example_page_adds_an_instance_and_shows_it(shown: dict[str, Any], s
     assert instance["state"] == "STATE_RUNNING"
     assert instance["domains"][0]["domain"] == "page.example"
     request_id = added["heading"].removeprefix("OK · request ")
-    assert [line["method"] for line in server.lines() if line["request_id"] == request_id] == [
-        "/zitadel.system.v1.SystemService/AddInstance"
-    ]
+    assert server.line_of(request_id)["method"] == "/zitadel.system.v1.SystemService/AddInstance"
 
 
 def test_the_example_page_shows_what_is_wrong_with_which_field(shown: dict[str, Any]) -> None:

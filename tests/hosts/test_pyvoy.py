@@ -88,7 +88,7 @@ def test_the_log_says_how_to_get_a_token_with_the_command_that_was_called(server
 def test_the_peer_is_who_connected_whatever_a_header_says(server: Server) -> None:
     headers = {"x-forwarded-for": "203.0.113.7", "x-request-id": "mine"}
     requests.get(f"{server.url}/system/v1/healthz", headers=headers, timeout=10)
-    assert str(server.lines()[-1]["peer"]).startswith("ipv4:127.0.0.1:")
+    assert str(server.line_of("mine")["peer"]).startswith("ipv4:127.0.0.1:")
 
 
 def test_what_envoy_is_commanded_by_is_reached_by_this_user_alone(server: Server) -> None:

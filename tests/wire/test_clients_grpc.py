@@ -146,7 +146,7 @@ def test_metadata_goes_there_and_comes_back(
     request_id = f"{client}.grpc.example.{number}"
     # Among the headers where the gateway answers, among the trailers where grpc.aio does or the call fails.
     assert {**outcomes[call].get("headers", {}), **outcomes[call]["trailers"]}["x-request-id"] == request_id
-    [line] = [line for line in front.server.lines() if line["request_id"] == request_id]
+    line = front.server.line_of(request_id)
     assert (line["method"], line["protocol"]) == ("/zitadel.system.v1.SystemService/AddInstance", "grpc")
 
 

@@ -227,13 +227,7 @@ def test_on_the_native_listener_the_token_names_the_instance(tenants: Tenants, c
 def test_the_log_says_why_and_never_has_the_token(tenants: Tenants, caller: Caller) -> None:
     sent = REFUSED["expired"]()
     caller(tenants.server, SYSTEM_GET, token=sent, host=A, headers={"x-request-id": f"why-{caller.name}"})
-    lines = []
-    for _ in range(100):
-        lines = [line for line in tenants.server.lines() if line["request_id"] == f"why-{caller.name}"]
-        if lines:
-            break
-        time.sleep(0.02)
-    [line] = lines
+    line = tenants.server.line_of(f"why-{caller.name}")
     assert "exp passed" in str(line["reason"])
     log = Path(tenants.server.log).read_text()
     assert sent not in log

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from zitadel import system_pb2
 
-from tests.servers import Server, wait_until
+from tests.servers import Server
 from tests.wire.callers import ADD, ADMIN_GET, CALLERS, SYSTEM_GET, Caller, Rpc
 
 ONE_PORT = [caller for caller in CALLERS if caller.name.startswith("grpc-one-port")]
@@ -28,7 +28,7 @@ def test_grpc_is_served_on_each_path_of_the_http_address(server: Server, rpc: Rp
     reply = caller(server, rpc, ACME if rpc is ADD else None, token=server.token(), host=domain)
     assert reply.code is grpc.StatusCode.OK, reply.message
     assert reply.response.instance_id if rpc is ADD else reply.response.instance.domains[0].domain == domain
-    [line] = [line for line in server.lines() if line["request_id"] == reply.metadata["x-request-id"]]
+    line = server.line_of(reply.metadata["x-request-id"])
     assert (line["method"], line["protocol"]) == (rpc.path, "grpc")
 
 
@@ -57,9 +57,7 @@ def test_the_log_has_the_address_of_the_tcp_peer(server: Server, one_port: bool)
         channel.close()
     assert call.result().status == health_pb2.HealthCheckResponse.SERVING
     request_id = dict(call.trailing_metadata())["x-request-id"]
-    wait_until(lambda: any(line["request_id"] == request_id for line in server.lines()))
-    [line] = [line for line in server.lines() if line["request_id"] == request_id]
-    assert [line["peer"]] == seen
+    assert [server.line_of(request_id)["peer"]] == seen
 
 
 def test_a_path_of_no_rule_is_unimplemented(server: Server) -> None:
