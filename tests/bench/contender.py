@@ -77,8 +77,11 @@ class Running:
         return int(sum(process.memory_full_info().pss for process in self._tree()))
 
     def _tree(self) -> list[psutil.Process]:
-        parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
+        try:
+            parent = psutil.Process(self.process.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            raise Failed("it has ended") from None
 
     def target(
         self,

@@ -16,6 +16,7 @@ from zitadel import admin_pb2
 from tests.bench import lineup, varied, wire
 from tests.bench.bench import CPU, RATE, Bench, note
 from tests.bench.cases.adds import COLUMNS as ADD_COLUMNS
+from tests.bench.cases.adds import CPU as ADD_CPU
 from tests.bench.cases.adds import RATE as ADDS
 from tests.bench.cases.adds import Adding
 from tests.bench.contender import Contender, Running
@@ -128,6 +129,7 @@ def growth(bench: Bench) -> list[Table]:
             [Aim(many, few, at_least=0.95)],
             f"JSON, {CONNECTIONS} connections, up to {ASKED_FOR:,} different instances in turn. "
             "First reads are of instances that nobody has asked for since the start, so nothing remembers them.",
+            CPU,
         ),
         Table(
             "instances-adds",
@@ -138,6 +140,7 @@ def growth(bench: Bench) -> list[Table]:
             [many],
             [Aim(many, few, at_least=0.9)],
             f"JSON, {CALLERS} callers, no password.",
+            ADD_CPU,
         ),
         Table(
             "instances-start",
