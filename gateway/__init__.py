@@ -14,15 +14,20 @@ call is framed), codecs (`_codec.py`: how a message is written) and routes (`_te
 from gateway._context import ServicerContext
 from gateway._encoded_once import EncodedOnce
 from gateway._gateway import DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_RECEIVE_TIMEOUT, Gateway
+from gateway._repeats import Again, Repeatable
 from gateway._route import BadRule
 from gateway._router import Clash
+from gateway._types import Metadata
 
 __all__ = [
     "DEFAULT_MAX_MESSAGE_BYTES",
     "DEFAULT_RECEIVE_TIMEOUT",
+    "Again",
     "BadRule",
     "Clash",
     "EncodedOnce",
     "Gateway",
+    "Metadata",
+    "Repeatable",
     "ServicerContext",
 ]

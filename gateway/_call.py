@@ -16,6 +16,7 @@ from gateway._lifetime import GONE, Lifetime, Watches
 from gateway._metadata import read_metadata
 from gateway._method import Behaviour, Unreadable, call_in_thread, call_stream, is_async
 from gateway._protocol import CallProtocol, End, Exchange, to_request
+from gateway._repeats import Repeat, Repeatable
 from gateway._status import Refused, Status, invalid
 from gateway._types import Event, Handler, Metadata, Receive, Reply, Scope, Send
 
@@ -58,6 +59,8 @@ class Call:
     """One call. `find_handler` is the chain of interceptors; it gives None where there is no such method."""
 
     __slots__ = (
+        "_answer",
+        "_body",
         "_context",
         "_exchange",
         "_handler",
@@ -68,6 +71,7 @@ class Call:
         "_scope",
         "_send",
         "_started",
+        "repeatable",
     )
 
     def __init__(self, protocol: CallProtocol, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,6 +81,10 @@ class Call:
         self._receive = receive
         self._send = send
         self._started = False
+        self._body: bytes | None = None
+        self._answer: tuple[bytes | None, End, bool]
+        # What the servicer returned, where it may be returned again.
+        self.repeatable: Repeatable[Message] | None = None
         self._head_only = scope["method"] == "HEAD"
 
     async def run(self, find_handler: FindHandler, watches: Watches, receive_timeout: float) -> bool:
@@ -137,7 +145,7 @@ class Call:
                 self._context.requests = self._requests(handler)
                 return self._context.requests
             limit = self._protocol.body_limit(self._exchange.max_message_bytes)
-            body = await read_body(self._receive, self._exchange.head, limit)
+            body = self._body = await read_body(self._receive, self._exchange.head, limit)
             self._lifetime.received()
             return self._decoded(self._protocol.read_unary(self._exchange, body), handler)
         except Refused as refusal:
@@ -186,6 +194,8 @@ class Call:
             response = await call_in_thread(behaviour, request, self._context)
         if self._context.aborted is not None or self._context.code() not in (None, grpc.StatusCode.OK):
             return None
+        if type(response) is Repeatable:
+            self.repeatable, response = response, response.response
         return self._encoded(response)
 
     def _encoded(self, response: object) -> bytes:
@@ -278,10 +288,22 @@ class Call:
             if end.code is not grpc.StatusCode.OK:
                 response = None
             compress = response is not None and self._compresses() and context.compress_next
+            self._answer = (response, end, compress)
             reply = self._protocol.unary_reply(self._exchange, response, end, compress=compress)
             await send_reply(self._send, reply, head_only=self._head_only)
         finally:
             context.finish()
+
+    def repeat(self) -> Repeat | None:
+        """Give what repeats the call, once it was answered; None where another request could be answered otherwise."""
+        if self.repeatable is None or self._body is None or self._head_only or self._started:
+            return None
+        response, end, compress = self._answer
+        if response is None or end.trailing:
+            return None
+        # Its initial metadata are of one call.
+        reply = self._protocol.unary_reply(self._exchange, response, end._replace(initial=()), compress=compress)
+        return Repeat(self._body, reply, self.repeatable.again)
 
     async def _end_stream(self, end: End) -> None:
         await self._start()

@@ -62,11 +62,7 @@ class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
 
     def peer(self) -> str:
         """Name the caller's address as grpc does: `ipv4:127.0.0.1:1234`, `ipv6:[::1]:1234`, `unix:`."""
-        client = self._scope.get("client")
-        if not client:
-            return "unix:"
-        host, port = client[0], client[1]
-        return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+        return peer_of(self._scope)
 
     def peer_identities(self) -> Iterable[bytes] | None:
         """Give None: the gateway does not authenticate connections."""
@@ -217,6 +213,15 @@ class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
     def caller_gone(self) -> bool:
         """Say whether there is nobody left to answer."""
         return self._lifetime.reason is GONE
+
+
+def peer_of(scope: Scope) -> str:
+    """Name the caller's address as grpc does."""
+    client = scope.get("client")
+    if not client:
+        return "unix:"
+    host, port = client[0], client[1]
+    return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
 
 def _as_code(code: object) -> grpc.StatusCode:

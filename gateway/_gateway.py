@@ -1,5 +1,6 @@
 """The ASGI application: from an HTTP request to the protocol and the method that serve it."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,14 +17,17 @@ from sonora.asgi import grpcASGI
 
 from gateway._call import Call, FindHandler, send_reply
 from gateway._codec import UnknownFields, every_codec
+from gateway._context import peer_of
 from gateway._cors import ANY_ORIGIN, CORS
-from gateway._lifetime import Watches
+from gateway._lifetime import Lifetime, Watches
+from gateway._metadata import reply_headers
 from gateway._method import Method, guarded
 from gateway._protocol import CallProtocol, Exchange
 from gateway._protocol_connect import VERSION_HEADER, ConnectStream, ConnectUnary, query_parameters
 from gateway._protocol_grpc import GRPC
 from gateway._protocol_grpc_web import GRPCWeb
 from gateway._protocol_json import PlainJSON
+from gateway._repeats import Repeat, Repeats, begun, returned
 from gateway._route import Route, routes_of
 from gateway._router import Match, Router
 from gateway._status import refused
@@ -123,6 +127,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         self._max_url_bytes = max_url_bytes
         self._running = 0
         self._watches = Watches()
+        self._repeats = Repeats()
         self._found: dict[_Key, tuple[_Spoken | None, Match[Route] | None]] = {}
         self._router: Router[Route] = Router()
         self._methods: dict[str, Method] = {}
@@ -251,6 +256,30 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         if scope["type"] != "http":
             await self._other_scope(scope, receive, send)
             return
+        digest = self._repeats.digest(scope)
+        repeat = None if digest is None else self._repeats.get(digest)
+        if repeat is None:
+            await self._serve(scope, receive, send, digest, self._receive_timeout)
+            return
+        event, receive = begun(receive)
+        if event is None:
+            # As any other body this one may not arrive.
+            lifetime = Lifetime(self._watches, receive, self._receive_timeout)
+            try:
+                event = await receive()
+            except asyncio.CancelledError:
+                if lifetime.resume() is None:
+                    raise
+                await self._serve(scope, receive, send, digest, 0.0)
+                return
+            finally:
+                lifetime.stop()
+        if not await self._repeated(repeat, event, scope, send):
+            await self._serve(scope, returned(event, receive), send, digest, self._receive_timeout)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, digest: bytes | None, receive_timeout: float
+    ) -> None:
         method: str = scope["method"]
         head = dict(scope["headers"])
         headers = self._cors.headers(head.get(b"origin"))
@@ -295,11 +324,28 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         call = Call(spoken.protocol, exchange, scope, receive, send)
         self._running += 1
         try:
-            answered = await call.run(self._find_handler, self._watches, self._receive_timeout)
+            answered = await call.run(self._find_handler, self._watches, receive_timeout)
         finally:
             self._running -= 1
         if not answered:
             await self._refuse(scope, send, spoken, headers, self._not_found())
+        elif call.repeatable is not None and (wanted := self._repeats.wants(scope, digest)) is not None:
+            self._repeats.put(wanted, call.repeat())
+
+    async def _repeated(self, repeat: Repeat, event: Event, scope: Scope, send: Send) -> bool:
+        """Answer a request as one before it, if it is the same and nothing has changed."""
+        if event["type"] != "http.request" or event.get("more_body") or event.get("body", b"") != repeat.body:
+            return False
+        try:
+            metadata = repeat.again(peer_of(scope))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call made in full says so to its caller
+            _log.error("a call could not be repeated", exc_info=error)
+            return False
+        if metadata is None:
+            return False
+        status, headers, body, trailers = repeat.reply
+        await send_reply(send, Reply(status, headers + reply_headers(metadata), body, trailers))
+        return True
 
     def _remember(self, key: _Key, found: tuple[_Spoken | None, Match[Route] | None]) -> None:
         """Keep what requests with a body speak and call: there the key says all that decides it."""

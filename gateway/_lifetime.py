@@ -81,10 +81,10 @@ class Lifetime:
     deadline: float | None = None
 
     def __init__(self, watches: Watches, receive: Receive, receive_timeout: float) -> None:
-        task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - ASGI applications run in one
         self._task = task
-        self._loop = task.get_loop()
         self._receive = receive
         self._started = self._loop.time()
         self._watch = watches.of(self._loop)

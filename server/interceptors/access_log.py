@@ -1,6 +1,7 @@
 """One log line for each call, and the request id that ties a caller's log to ours."""
 
 import asyncio
+import functools
 import random
 import re
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from gateway import Again, Metadata, Repeatable
 from server import logs
 from server.call import Call, current_call
 from server.interceptors.layers import Behaviour, Context, Handler, Layer, responses
@@ -30,7 +32,8 @@ class AccessLog(Layer):
 
     def opened(self, details: grpc.HandlerCallDetails, handler: Handler | None) -> None:
         """Open the call before anything else looks at it."""
-        call = Call(details.method, _request_id(details))
+        given = _given_id(details)
+        call = Call(details.method, given or _new_id(), names_itself=given is not None)
         current_call.set(call)
         if handler is None:
             # Nothing will run, and the front answers by itself.
@@ -42,13 +45,27 @@ class AccessLog(Layer):
         if (echo := _echo(call, context)) is not None:
             await echo
         code = "OK"
+        protocol: str = getattr(context, "protocol", "grpc")
         try:
-            return await inner(request, context)
+            response = await inner(request, context)
         except BaseException as error:
             code = _code(error, context)
             raise
         finally:
-            self._write(call, getattr(context, "protocol", "grpc"), code, time.perf_counter() - started, peer)
+            self._write(call, protocol, code, time.perf_counter() - started, peer)
+        if type(response) is Repeatable:
+            return Repeatable(response.response, functools.partial(self._again, response.again, call, protocol))
+        return response
+
+    def _again(self, inner: Again, call: Call, protocol: str, peer: str) -> Metadata | None:
+        """Log one more call that is the same but for its request id, and send that back."""
+        started = time.perf_counter()
+        if inner(peer) is None:
+            return None
+        if not call.names_itself:
+            call.request_id = _new_id()
+        self._write(call, protocol, "OK", time.perf_counter() - started, peer)
+        return ((REQUEST_ID, call.request_id),)
 
     async def stream(self, inner: Behaviour, request: Any, context: Context) -> AsyncIterator[Any]:
         """Answer and log a call that has a stream of responses."""
@@ -68,10 +85,14 @@ class AccessLog(Layer):
             self._write(call, getattr(context, "protocol", "grpc"), code, time.perf_counter() - started, peer)
 
 
-def _request_id(details: grpc.HandlerCallDetails) -> str:
+def _given_id(details: grpc.HandlerCallDetails) -> str | None:
     for key, value in details.invocation_metadata:
         if key == REQUEST_ID and isinstance(value, str) and _ACCEPTABLE.fullmatch(value):
             return value
+    return None
+
+
+def _new_id() -> str:
     # It tells calls apart and guards nothing.
     return f"{random.getrandbits(64):016x}"
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import grpc
 
+from gateway import EncodedOnce, Metadata, Repeatable
 from server.call import Call, current_call
 from server.domain.errors import DomainError
+from server.domain.model import Instance
 from server.identity.authorizer import Authorizer
 from server.identity.metadata import Presented, read_metadata
 from server.identity.requirements import Requirement, Requirements
@@ -41,11 +43,12 @@ class Authentication(Layer):
             presented = read_metadata(details.invocation_metadata)
             claims = self._authorizer.authenticate(presented)
             call.user_id = claims.user.id
-            call.instance = self._authorizer.admit_known(requirement, claims, presented)
-            if call.instance is None:
+            instance = call.instance = self._authorizer.admit_known(requirement, claims, presented)
+            if instance is None:
                 waiting = self._admit(call, requirement, claims, presented)
             else:
-                call.instance_id = call.instance.id
+                call.instance_id = instance.id
+                call.again = functools.partial(self._again, claims, presented, instance)
         except DomainError as error:
             call.failure = error
         except Exception as error:  # noqa: BLE001 - outside of a behaviour it would end the call with no status of ours
@@ -55,7 +58,12 @@ class Authentication(Layer):
     async def unary(self, inner: Behaviour, request: Any, context: Context) -> Any:
         """Answer a call that has one response, if it may run."""
         _raise_failure()
-        return await inner(request, context)
+        response = await inner(request, context)
+        if type(response) is EncodedOnce and hasattr(context, "protocol"):
+            # Through the gateway; grpc.aio has no way to repeat a call.
+            again = current_call.get().again
+            return response if again is None else Repeatable(response, again)
+        return response
 
     async def stream(self, inner: Behaviour, request: Any, context: Context) -> AsyncIterator[Any]:
         """Answer a call that has a stream of responses, if it may run."""
@@ -66,6 +74,13 @@ class Authentication(Layer):
     def deserializer(self, inner: Deserializer) -> Deserializer:
         """Return one that leaves the message of a refused call alone."""
         return functools.partial(_deserialize, inner)
+
+    def _again(self, claims: Claims, presented: Presented, instance: Instance, _peer: str) -> Metadata | None:
+        try:
+            return () if self._authorizer.still_admits(claims, presented, instance) else None
+        except DomainError:
+            # The call in full says why.
+            return None
 
     async def _admit(self, call: Call, requirement: Requirement, claims: Claims, presented: Presented) -> None:
         try:

@@ -1,0 +1,154 @@
+"""Calls that repeat a call: the same request to the byte, whose servicer said what must still hold.
+
+A client that asks again sends the same bytes, its token among them. What the gateway, its interceptors and the servicer
+make of these is known by then; only what may have changed meanwhile has to be looked at. That takes a tenth of a call.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from functools import partial
+from hashlib import sha256
+from itertools import chain
+from types import CoroutineType, coroutine
+from typing import Any, Final, Generic, NamedTuple
+
+from gateway._encoded_once import EncodedOnce, MessageType
+from gateway._types import Event, Metadata, Receive, Reply, Scope
+
+Again = Callable[[str], Metadata | None]
+"""Takes the caller's address, as `context.peer()` names it, and answers for one more call: gives its initial metadata,
+or None where something has changed, and then the call is made in full."""
+
+_REMEMBERED: Final = 4096
+
+
+class Repeatable(Generic[MessageType]):
+    """A response that a servicer, or an interceptor, may give in place of a message that calls share.
+
+    Args:
+        response: the message.
+        again: called for each further request of the same bytes, in place of interceptors and servicer. Whoever gives
+            it answers for all that these would have done: who may call, what is logged, what has changed.
+    """
+
+    __slots__ = ("again", "response")
+
+    def __init__(self, response: EncodedOnce[MessageType], again: Again) -> None:
+        self.response: Final = response
+        self.again: Final = again
+
+
+class Repeat(NamedTuple):
+    """A call that was answered: the body it had, what it answered but for initial metadata, and what may repeat it."""
+
+    body: bytes
+    reply: Reply
+    again: Again
+
+
+class Repeats:
+    """The last calls that may be repeated, by SHA-256 of their requests, so that no credentials are kept.
+
+    A request is kept when it comes for the second time: of clients who send something new in every call nothing is.
+    """
+
+    def __init__(self, size: int = _REMEMBERED) -> None:
+        self._size = size
+        self._known: dict[bytes, Repeat | None] = {}
+        # Other paths do not pay for the digest.
+        self._paths: set[Hashable] = set()
+
+    def digest(self, scope: Scope) -> bytes | None:
+        """Give the digest of a request without its body; None where no such request was ever repeatable."""
+        return _digest(scope) if scope["path"] in self._paths else None
+
+    def get(self, digest: bytes) -> Repeat | None:
+        """Give the call that a request repeats, should its body be the same."""
+        return self._known.get(digest)
+
+    def wants(self, scope: Scope, digest: bytes | None) -> bytes | None:
+        """Give the digest under which a repeatable call is to be kept, None the first time that it is seen."""
+        if digest is None:
+            # A path is an RPC's or a rule's; the many that a variable makes are as good as one each.
+            if len(self._paths) < self._size:
+                self._paths.add(scope["path"])
+            digest = _digest(scope)
+        if digest is None or digest in self._known:
+            return digest
+        self._put(digest, None)
+        return None
+
+    def put(self, digest: bytes, repeat: Repeat | None) -> None:
+        """Keep a call, in place of the one that has been there longest where there are too many."""
+        self._known.pop(digest, None)
+        self._put(digest, repeat)
+
+    def _put(self, digest: bytes, repeat: Repeat | None) -> None:
+        if len(self._known) >= self._size:
+            del self._known[next(iter(self._known))]
+        self._known[digest] = repeat
+
+
+def _digest(scope: Scope) -> bytes | None:
+    extensions = scope.get("extensions")
+    trailers = "trailers" if extensions and "http.response.trailers" in extensions else ""
+    about = f"{scope['method']}\n{scope.get('scheme', '')}\n{scope.get('root_path', '')}\n{trailers}"
+    parts = [
+        about.encode("utf-8", "replace"),
+        scope.get("raw_path") or scope["path"].encode("utf-8", "replace"),
+        scope.get("query_string", b""),
+        *chain.from_iterable(scope["headers"]),
+    ]
+    request = b"\n".join(parts)
+    # Nothing that HTTP lets through has a line break; where a host lets it, two requests could look the same.
+    return sha256(request).digest() if request.count(b"\n") == len(parts) + 2 else None
+
+
+def begun(receive: Receive) -> tuple[Event | None, Receive]:
+    """Give the next event if it is there, and a `receive` that gives what follows.
+
+    Of most requests the body is there with the headers, and nothing has to watch over its arrival.
+    """
+    step = receive()
+    if not isinstance(step, CoroutineType):
+        return None, _after(step, receive)
+    try:
+        waiting = step.send(None)
+    except StopIteration as done:
+        return done.value, receive
+    return None, _after(_rest(step, waiting), receive)
+
+
+@coroutine
+def _rest(step: Coroutine[Any, Any, Event], waiting: Any) -> Generator[Any, Any, Event]:  # noqa: ANN401 - what it awaits
+    """Go on with a coroutine whose first step was made: it yielded what it waits for."""
+    while True:
+        try:
+            sent = yield waiting
+        except BaseException as error:  # noqa: BLE001 - it is the coroutine's
+            resume = partial(step.throw, error)
+        else:
+            resume = partial(step.send, sent)
+        try:
+            waiting = resume()
+        except StopIteration as done:
+            event: Event = done.value
+            return event
+
+
+def _after(first: Awaitable[Event], receive: Receive) -> Receive:
+    waiting = [first]
+
+    async def receive_next() -> Event:
+        return await (waiting.pop() if waiting else receive())
+
+    return receive_next
+
+
+def returned(event: Event, receive: Receive) -> Receive:
+    """Give a `receive` that gives an event once more before those that follow."""
+    events = [event]
+
+    async def receive_again() -> Event:
+        return events.pop() if events else await receive()
+
+    return receive_again
