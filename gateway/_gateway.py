@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -12,7 +12,6 @@ import grpc
 import grpc.aio
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
 from sonora.asgi import grpcASGI
 
 from gateway._call import Call, FindHandler, send_reply
@@ -229,26 +228,6 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
                 return guarded(handler)
         return None
 
-    def rule_of(self, path: str) -> tuple[str, Callable[[Message], None] | None] | None:
-        """Give the RPC whose `google.api.http` rule has a path, for gRPC, and what sets the fields that the path names.
-
-        gRPC always posts, so a rule for GET serves it where none for POST does. None: the path is that of no rule.
-        """
-        if path in self._methods:
-            return None
-        raw_path = path.encode("utf-8", "replace")
-        match = self._router.find("POST", path, raw_path) or self._router.find("GET", path, raw_path)
-        if match is None:
-            return None
-        route, captures, refusal = match.target, match.captures, match.refusal
-
-        def assign(message: Message) -> None:
-            if refusal is not None:
-                raise refusal
-            route.assign_captures(message, captures)
-
-        return route.method.path, assign if captures or refusal else None
-
     # Serving.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -351,8 +330,10 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         """Keep what requests with a body speak and call: there the key says all that decides it."""
         spoken, match = found
         literal = match is not None and not match.captures and match.refusal is None
-        *_, bodyless = key
-        if literal and spoken is not None and not bodyless:
+        method, _, content_type, *_, bodyless = key
+        # HTTP/2 does not say in its headers whether there is a body; a type is given with one.
+        has_body = not bodyless or (content_type is not None and method not in _WITHOUT_BODY_BY_NATURE)
+        if literal and spoken is not None and has_body:
             if len(self._found) >= _REMEMBERED:
                 self._found.clear()
             self._found[key] = found

@@ -158,8 +158,8 @@ async def serve_from(
             handshake_timeout=settings.http.receive_timeout,
             share_port=among_workers,
         )
-        servers = front.carry(gateway, on_grpc)
-        checks = await _add_servicers(instances, native, *servers, gateway)
+        front.carry(gateway)
+        checks = await _add_servicers(instances, native, gateway)
 
         tls = None if certificates is None else certificates.for_grpc()
         grpc_port = listen(native, settings.grpc.address, tls, share_port=among_workers)

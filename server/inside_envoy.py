@@ -4,11 +4,9 @@ import functools
 import os
 import ssl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import grpc
 
 from gateway import Gateway
 from gateway.hosts.pyvoy import PyvoyHost
@@ -42,9 +40,8 @@ class _Envoy:
         self._gateway: Gateway
         self.address = host.address
 
-    def carry(self, gateway: Gateway, _interceptor: grpc.aio.ServerInterceptor) -> Sequence[grpc.aio.Server]:
+    def carry(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        return ()
 
     async def start(self) -> None:
         await self._host.start(self._gateway)

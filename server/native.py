@@ -1,10 +1,7 @@
-"""Native gRPC by grpc.aio: a listener on a port of its own, and one for the connections that the HTTP port hands on."""
+"""Native gRPC by grpc.aio: a listener on a port of its own."""
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import grpc
 
@@ -15,10 +12,6 @@ from server.settings import GRPC, SettingsError
 # Calls that are reset at once wait too, with some 17 KB each: with 100,000, 180,000 such calls (21 MB on the wire) left
 # the server with 1.7 GB, with 4,000 with some 70 MB. A limit on streams would refuse calls of honest clients meanwhile.
 _PENDING = 4_000
-
-
-# The longest path that a unix socket can have on every system, less what its callers' names take beside it.
-_LONGEST_SOCKET_PATH = 100
 
 
 def native_server(
@@ -75,38 +68,3 @@ def listen(
         raise SettingsError(
             f"cannot listen for gRPC on {address}: grpc refuses it; choose another with --grpc HOST:PORT"
         ) from error
-
-
-@contextmanager
-def private_socket(folder: Path, name: str = "http2.sock") -> Iterator[Path]:
-    """Give the path of a unix socket that only this user can reach: in `folder`, which is 0700 and locked, if it fits.
-
-    Raises:
-        SettingsError: there is no room for it in the folder for temporary files either.
-    """
-    path = folder.absolute() / name
-    if len(bytes(path)) <= _LONGEST_SOCKET_PATH:
-        path.unlink(missing_ok=True)
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
-        return
-    with tempfile.TemporaryDirectory(prefix="instanced-", ignore_cleanup_errors=True) as temporary:
-        path = Path(temporary) / path.name
-        if len(bytes(path)) > _LONGEST_SOCKET_PATH:
-            raise SettingsError(f"the path of a unix socket is too long, {path}; set TMPDIR to a shorter one")
-        yield path
-
-
-def listen_on(server: grpc.aio.Server, path: Path) -> None:
-    """Listen on a unix socket, which `private_socket` gave.
-
-    Raises:
-        SettingsError: grpc refuses it.
-    """
-    try:
-        server.add_insecure_port(f"unix:{path}")
-    except RuntimeError as error:
-        raise SettingsError(f"cannot listen on the unix socket {path}: grpc refuses it") from error
-    path.chmod(0o600)

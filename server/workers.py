@@ -66,9 +66,6 @@ def run_workers(loaded: Loaded) -> None:
         folder = stack.enter_context(DataFolder.open(loaded.settings.data))
         users = system_users(loaded.settings, folder)
         prepare_database(folder)
-        for left in folder.path.glob("http2-*.sock"):
-            # Of a server that was killed: this one holds the folder.
-            left.unlink(missing_ok=True)
         pem = loaded.settings.tls.read()
         if pem is not None:
             Certificates(loaded.settings.tls, pem)
@@ -352,7 +349,7 @@ async def _serve_share(share: _Share, number: int, control: socket.socket) -> No
         share.folder,
         share.settings,
         share.users,
-        open_front=functools.partial(shared_port, share.http[number - 1], number),
+        open_front=functools.partial(shared_port, share.http[number - 1]),
         stopping=stopping,
         announce=lambda _: control.sendall(_READY),
         among_workers=True,

@@ -36,7 +36,7 @@ class Front:
     @property
     def http_of_browsers(self) -> str:
         """Return the version of HTTP that a browser gets, by the name that ALPN has for it."""
-        return "h2" if self.fast and self.ca else "http/1.1"
+        return "h2" if self.ca else "http/1.1"
 
     @property
     def key_hash(self) -> str | None:

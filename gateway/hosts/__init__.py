@@ -1,5 +1,5 @@
 """Servers that run an ASGI application such as `gateway.Gateway`, one module each.
 
-`gateway.hosts.http1.HTTP1Host`: HTTP/1.1 on httptools. With `gateway.hosts.one_port.HTTP2Pipes` native
-gRPC, by a grpc.aio server with the interceptor `gateway.hosts.piped_calls.PipedCalls`, is on the same port.
+`gateway.hosts.http_host.HTTPHost`: HTTP/1.1 (`http1`, on httptools) and HTTP/2 (`http2`, on hpack) on one port, inside
+the running event loop. `gateway.hosts.pyvoy`: the same by Envoy.
 """

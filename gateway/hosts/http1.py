@@ -11,44 +11,27 @@ JSON form of the gateway's errors.
 
 import asyncio
 import contextvars
-import functools
 import math
 import re
-import socket
-import ssl
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, cast
 from urllib.parse import unquote
 
-import grpc
 import httptools
 
-from gateway._types import ASGIApplication, Headers, Scope
+from gateway._types import Headers, Scope
+from gateway.hosts.answers import MALFORMED, TOO_LARGE, TOO_SLOW, Reason
 from gateway.hosts.http1_request import Request, refusal
-from gateway.hosts.one_port import FirstBytes, HTTP2Pipes
+from gateway.hosts.served import Address, Served, address
 
-DEFAULT_MAX_HEADER_BYTES: Final = 32 * 1024
-DEFAULT_HEADER_TIMEOUT: Final = 10.0
-DEFAULT_KEEP_ALIVE: Final = 75.0
-
-_BACKLOG: Final = 2048
-_TLS_HANDSHAKE_TIMEOUT: Final = 10.0
 # What of a body may wait for the application before the peer is no longer read.
 _MAX_UNREAD_BYTES: Final = 64 * 1024
 # What of a body that nobody reads any more is taken and dropped, so that its sender gets to read the reply.
 _MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024
 # Chunks may be as small as a byte, in a line break and its length; what is beyond that is counted as headers are.
 _FRAMING_PER_BYTE: Final = 16
-# Cancelled tasks get so many seconds to answer before their connections are cut.
-_CUT_AFTER: Final = 1.0
 # Timers end up to so many seconds early.
 _EARLY: Final = 0.001
-
-_MALFORMED: Final = (400, grpc.StatusCode.INVALID_ARGUMENT, "the HTTP request is malformed")
-_TOO_LARGE: Final = (431, grpc.StatusCode.RESOURCE_EXHAUSTED, "the request's headers are too large")
-_TOO_SLOW: Final = (408, grpc.StatusCode.DEADLINE_EXCEEDED, "the request's headers did not arrive in time")
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 # What says how long the body of a request is.
@@ -56,129 +39,15 @@ _LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _AUTHORITY_ENDS: Final = re.compile(rb"[/?#]")
 
 
-class HTTP1Host:
-    """Runs an ASGI application on a bound socket. It installs no signal handlers and writes no access log.
-
-    Args:
-        application: what to run; it gets no lifespan events.
-        sock: bound, not yet listening; the host closes it.
-        tls: what the socket speaks TLS with; None for plain text. What is served is offered by ALPN, HTTP/1.1 first.
-        http2: takes the connections that speak HTTP/2; where it is None they end after `header_timeout`.
-        max_header_bytes: the longest request line and header block together.
-        header_timeout: seconds for a request's headers to arrive, from a connection's start or from their first byte.
-        keep_alive: seconds for which an idle connection stays open.
-    """
-
-    def __init__(
-        self,
-        application: ASGIApplication,
-        sock: socket.socket,
-        *,
-        tls: ssl.SSLContext | None = None,
-        http2: HTTP2Pipes | None = None,
-        max_header_bytes: int = DEFAULT_MAX_HEADER_BYTES,
-        header_timeout: float = DEFAULT_HEADER_TIMEOUT,
-        keep_alive: float = DEFAULT_KEEP_ALIVE,
-    ) -> None:
-        self._socket = sock
-        self._tls = tls
-        self._http2 = http2
-        self._newest_tls: ssl.SSLContext | None = None
-        if tls is not None:
-            # Called at each handshake, with or without a server name.
-            tls.sni_callback = self._use_newest_tls
-            self.replace_tls(tls)
-        self._served = _Served(application, max_header_bytes, header_timeout, keep_alive)
-        self._undecided: set[FirstBytes] = set()
-        self._header_timeout = header_timeout
-        self._server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        """Accept connections from now on."""
-        make: Callable[[], asyncio.Protocol] = functools.partial(_Connection, self._served)
-        if self._http2 is not None:
-            make = functools.partial(FirstBytes, make, self._http2, self._undecided, self._header_timeout)
-        self._server = await asyncio.get_running_loop().create_server(
-            make,
-            sock=self._socket,
-            ssl=self._tls,
-            ssl_handshake_timeout=None if self._tls is None else _TLS_HANDSHAKE_TIMEOUT,
-            backlog=_BACKLOG,
-        )
-
-    def replace_tls(self, tls: ssl.SSLContext) -> None:
-        """Use another certificate for the connections that come from now on; those that are open stay as they are.
-
-        Browsers offer both versions of HTTP and get the first, gRPC clients offer the second alone.
-        """
-        tls.set_alpn_protocols(["http/1.1"] if self._http2 is None else ["http/1.1", "h2"])
-        self._newest_tls = tls
-
-    def _use_newest_tls(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        if self._newest_tls is not None:
-            connection.context = self._newest_tls
-
-    async def stop(self, grace: float) -> None:
-        """Stop accepting, give running calls `grace` seconds to finish, then cut them."""
-        if self._server is None:
-            return
-        self._server.close()
-        for undecided in list(self._undecided):
-            undecided.close()
-        connections = self._served.connections
-        for connection in list(connections):
-            connection.shut_down()
-        await self._end_calls(grace)
-        for connection in list(connections):
-            connection.shut_down()
-        # Closing transports write what is buffered in the turns of the loop that follow.
-        await asyncio.sleep(0)
-        ends = asyncio.get_running_loop().time() + _CUT_AFTER
-        while connections and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110 - an event would be for this alone
-            await asyncio.sleep(0.01)
-        for connection in list(connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)
-
-    async def _end_calls(self, grace: float) -> None:
-        tasks = self._served.tasks
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + grace
-        # A request that waits for the one before it on its connection becomes a task only then.
-        while tasks and (left := ends - loop.time()) > 0:
-            done, _ = await asyncio.wait(tasks, timeout=left)
-            tasks -= done
-        for connection in list(self._served.connections):
-            connection.drop_waiting()
-        if tasks:
-            for task in list(tasks):
-                task.cancel()
-            await asyncio.wait(tasks, timeout=_CUT_AFTER)
-            # One that was cancelled before its first step could not take itself out.
-            tasks.clear()
-
-
-@dataclass(slots=True)
-class _Served:
-    """What the connections of a host share."""
-
-    application: ASGIApplication
-    max_header_bytes: int
-    header_timeout: float
-    keep_alive: float
-    connections: "set[_Connection]" = field(default_factory=set)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-
 class _Refuse(Exception):
     """Leaves the parser, for a reason that the peer is told."""
 
-    def __init__(self, reason: tuple[int, grpc.StatusCode, str]) -> None:
+    def __init__(self, reason: Reason) -> None:
         super().__init__(reason[2])
         self.reason = reason
 
 
-class _Connection(asyncio.Protocol):
+class HTTP1Connection(asyncio.Protocol):
     """One connection: what the parser finds in its bytes, the order of its replies, how much and how long it may take.
 
     There is one timer. Most deadlines are moved or dropped long before they are reached, so it is left as it is when
@@ -217,14 +86,14 @@ class _Connection(asyncio.Protocol):
         "write_paused",
     )
 
-    def __init__(self, served: _Served) -> None:
+    def __init__(self, served: Served) -> None:
         self._served = served
         self.tasks = served.tasks
         self.transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._server: tuple[str, int | None] | None = None
-        self._client: tuple[str, int | None] | None = None
+        self._server: Address | None = None
+        self._client: Address | None = None
         self._scheme = "http"
         # The request that is read: `_in_head` from the end of the one before it until its headers are complete.
         self._in_head = True
@@ -258,8 +127,8 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the peer `header_timeout` for its first request."""
         self.transport = cast("asyncio.Transport", transport)
-        self._server = _address(transport.get_extra_info("sockname"))
-        self._client = _address(transport.get_extra_info("peername"))
+        self._server = address(transport.get_extra_info("sockname"))
+        self._client = address(transport.get_extra_info("peername"))
         if transport.get_extra_info("sslcontext") is not None:
             self._scheme = "https"
         self._served.connections.add(self)
@@ -315,7 +184,7 @@ class _Connection(asyncio.Protocol):
             if self._head_bytes or self._target:
                 self._await_head()
         elif self._framing > self._served.max_header_bytes:
-            self._refuse(_TOO_LARGE)
+            self._refuse(TOO_LARGE)
 
     # What the parser says.
 
@@ -343,18 +212,18 @@ class _Connection(asyncio.Protocol):
         if self._head_bytes + self._chunk_bytes > served.max_header_bytes:
             size = len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
             if size > served.max_header_bytes:
-                raise _Refuse(_TOO_LARGE)
+                raise _Refuse(TOO_LARGE)
         newest = self._newest
         if hosts > 1 or (newest is not None and not newest.keep_alive):
             # Whoever is in front may have read the other host (RFC 9112, 3.2); and after the last request is none.
-            raise _Refuse(_MALFORMED)
+            raise _Refuse(MALFORMED)
         parser = self._parser
         keep_alive = parser.should_keep_alive()
         if not keep_alive or newest is None:
             # Of a connection that has been kept alive it is known; to ask costs half a microsecond.
             self._version = parser.get_http_version()
             if self._version not in _VERSIONS:
-                raise _Refuse(_MALFORMED)
+                raise _Refuse(MALFORMED)
         method = parser.get_method().decode()
         if target[:1] == b"/" and target.isascii() and b"#" not in target:
             raw_path, _, query = target.partition(b"?")
@@ -525,12 +394,12 @@ class _Connection(asyncio.Protocol):
     def _await_head(self) -> None:
         """Bound in bytes and in time a head of which a part has arrived."""
         if self._head_bytes > self._served.max_header_bytes:
-            self._refuse(_TOO_LARGE)
+            self._refuse(TOO_LARGE)
         elif not self._head_is_timed:
             self._head_is_timed = True
             self._end_in(self._served.header_timeout)
 
-    def _refuse(self, reason: tuple[int, grpc.StatusCode, str]) -> None:
+    def _refuse(self, reason: Reason) -> None:
         """Answer what cannot be given to the application; the requests before it keep their replies."""
         self._ignores = True
         self._deadline = math.inf
@@ -551,7 +420,7 @@ class _Connection(asyncio.Protocol):
             if not request.is_unanswered:
                 self.close()
                 return
-        self.transport.write(refusal(*reason))
+        self.transport.write(refusal(reason))
         self.close()
 
     def _end_in(self, seconds: float) -> None:
@@ -574,19 +443,19 @@ class _Connection(asyncio.Protocol):
         elif self.transport.is_closing():
             self.transport.abort()
         elif self._in_head and (self._head_bytes or self._target):
-            self._refuse(_TOO_SLOW)
+            self._refuse(TOO_SLOW)
         else:
             self.close()
 
 
-def _reason_of(error: Exception) -> tuple[int, grpc.StatusCode, str]:
+def _reason_of(error: Exception) -> Reason:
     """Say what a peer is told of what went wrong in the parser or in what it calls."""
     cause = error.__context__
     if isinstance(cause, _Refuse):
         return cause.reason
     if cause is not None:
         raise cause
-    return _MALFORMED
+    return MALFORMED
 
 
 def _read_target(method: str, target: bytes, headers: Headers) -> tuple[bytes, bytes]:
@@ -595,19 +464,12 @@ def _read_target(method: str, target: bytes, headers: Headers) -> tuple[bytes, b
     The host of an absolute target takes the place of the header's.
     """
     if method == "CONNECT" or not target.isascii():
-        raise _Refuse(_MALFORMED)
+        raise _Refuse(MALFORMED)
     try:
         url = httptools.parse_url(target)
     except httptools.HttpParserInvalidURLError:
-        raise _Refuse(_MALFORMED) from None
+        raise _Refuse(MALFORMED) from None
     if url.schema is not None:
         authority = _AUTHORITY_ENDS.split(target.partition(b"://")[2], 1)[0].rpartition(b"@")[2]
         headers[:] = [(b"host", authority), *((name, value) for name, value in headers if name != b"host")]
     return url.path or b"/", url.query or b""
-
-
-def _address(name: object) -> tuple[str, int | None] | None:
-    """Give an address as ASGI has it; of a unix socket the path."""
-    if isinstance(name, tuple):
-        return str(name[0]), int(name[1])
-    return (name, None) if isinstance(name, str) and name else None

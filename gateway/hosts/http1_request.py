@@ -11,10 +11,8 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final, Protocol
 
-import grpc
-
-from gateway._status import status_json
 from gateway._types import ASGIApplication, Event, Header, Scope
+from gateway.hosts.answers import FAILED, STOPPING, CallerGone, Reason, answer
 
 _log = logging.getLogger(__name__)
 
@@ -64,9 +62,6 @@ _MEANING: Final = {
 # A body up to so long is copied to be written in one piece with its head.
 _JOINED_BYTES: Final = 64 * 1024
 
-_STOPPING: Final = (503, grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
-_FAILED: Final = (500, grpc.StatusCode.INTERNAL, "unexpected error in the application")
-
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -83,10 +78,6 @@ _END_OF_HEAD: Final = (b"", b"")
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _BODILESS: Final = frozenset({204, 304})
 
-_REFUSAL_HEADERS: Final = (
-    b"\r\ncontent-type: application/json\r\ncache-control: no-store\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-)
-
 # What the names of a reply's headers become on the wire, and mean; a reply has few that no other has.
 _names: Final[dict[bytes, tuple[bytes, int]]] = {}
 _MAX_NAMES: Final = 1000
@@ -102,14 +93,11 @@ def _learn(name: bytes) -> tuple[bytes, int]:
     return known
 
 
-def refusal(status: int, code: grpc.StatusCode, message: str) -> bytes:
+def refusal(reason: Reason) -> bytes:
     """Write a whole reply in the JSON form of the gateway's errors, the last of its connection."""
-    body = status_json(code, message)
-    return _STATUS_LINES[status] + _REFUSAL_HEADERS % len(body) + body
-
-
-class CallerGone(ConnectionResetError):
-    """What `send` raises where nobody is there to be sent to."""
+    headers, body = answer(reason)
+    lines = [_STATUS_LINES[reason[0]], *(name + b": " + value for name, value in headers), b"connection: close"]
+    return b"\r\n".join((*lines, *_END_OF_HEAD)) + body
 
 
 class Request:
@@ -196,24 +184,24 @@ class Request:
             await application(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
             # Nothing but the host cancels this task, when it stops.
-            self._give_up(_STOPPING)
+            self._give_up(STOPPING)
             raise
         except Exception as error:  # noqa: BLE001 - whatever an application raises, its caller gets an answer
             if not (self.disconnected and isinstance(error, CallerGone)):
                 _log.exception("exception in the ASGI application")
-            self._give_up(_FAILED)
+            self._give_up(FAILED)
         else:
             if not self.is_answered and not self.disconnected:
                 _log.error("the ASGI application returned without a whole reply")
-                self._give_up(_FAILED)
+                self._give_up(FAILED)
         finally:
             self._connection.tasks.discard(self.task)
 
-    def _give_up(self, reason: tuple[int, grpc.StatusCode, str]) -> None:
+    def _give_up(self, reason: Reason) -> None:
         if self.is_answered or self.disconnected:
             return
         if self._state < _WRITTEN:
-            self._connection.transport.write(refusal(*reason))
+            self._connection.transport.write(refusal(reason))
         self.is_answered = True
         self._connection.close()
 

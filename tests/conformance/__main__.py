@@ -52,16 +52,9 @@ class SetUp:
 
 
 SET_UPS: Final = (
-    SetUp(
-        "default",
-        2272,
-        {
-            "HTTP/1.1": "the gateway, on the one port",
-            "HTTP/2": "grpc.aio, on the one port and, with TLS, on its own",
-        },
-        "grpc-core",
-    ),
-    SetUp("pyvoy", 3820, {"HTTP/1.1": "the gateway in Envoy", "HTTP/2": "the gateway in Envoy"}),
+    SetUp("default", 3820, dict.fromkeys(("HTTP/1.1", "HTTP/2"), "the gateway, on the one port")),
+    SetUp("grpc-aio", 876, {"HTTP/2": "grpc.aio, on the gRPC listener"}, "grpc-core"),
+    SetUp("pyvoy", 3820, dict.fromkeys(("HTTP/1.1", "HTTP/2"), "the gateway in Envoy")),
 )
 
 Group = tuple[str, str]

@@ -13,20 +13,19 @@ import ssl
 import struct
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import grpc
 import uvloop
-from connectrpc.conformance.v1 import config_pb2, server_compat_pb2, service_pb2_grpc
+from connectrpc.conformance.v1 import server_compat_pb2, service_pb2_grpc
 
 from gateway import DEFAULT_MAX_MESSAGE_BYTES, Gateway
-from gateway.hosts.http1 import DEFAULT_HEADER_TIMEOUT, DEFAULT_MAX_HEADER_BYTES, HTTP1Host
-from gateway.hosts.one_port import HTTP2Pipes
-from gateway.hosts.piped_calls import PipedCalls
+from gateway.hosts.http_host import HTTPHost
 from gateway.hosts.pyvoy import Certificate, Limits, become_envoy
+from gateway.hosts.served import DEFAULT_HEADER_TIMEOUT, DEFAULT_MAX_HEADER_BYTES
 from tests.conformance.servicer import ConformanceServicer
 
 _ADDRESS: Final = "127.0.0.1"
@@ -34,29 +33,21 @@ _LENGTH: Final = struct.Struct(">I")
 
 
 @asynccontextmanager
-async def on_one_port(asked: Any, cut_after: float | None) -> AsyncIterator[int]:
-    """Serve HTTP/1.1 by the gateway, HTTP/2 by grpc.aio behind the same port."""
-    gateway = make_gateway(asked)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "grpc"
-        piped = _grpc_server(asked, cut_after, [PipedCalls(gateway)])
-        piped.add_insecure_port(f"unix:{path}")
-        pipes = HTTP2Pipes(path)
-        sock = socket.create_server((_ADDRESS, 0))
-        web = HTTP1Host(gateway, sock, tls=_tls(asked) if asked.use_tls else None, http2=pipes)
-        await piped.start()
-        await web.start()
-        try:
-            yield sock.getsockname()[1]
-        finally:
-            await asyncio.gather(piped.stop(0), web.stop(0))
-            await pipes.stop(0)
+async def on_one_port(asked: Any) -> AsyncIterator[int]:
+    """Serve both versions of HTTP by the gateway, in the event loop."""
+    sock = socket.create_server((_ADDRESS, 0))
+    host = HTTPHost(make_gateway(asked), sock, tls=_tls(asked) if asked.use_tls else None)
+    await host.start()
+    try:
+        yield sock.getsockname()[1]
+    finally:
+        await host.stop(0)
 
 
 @asynccontextmanager
 async def on_grpc_aio(asked: Any, cut_after: float | None) -> AsyncIterator[int]:
-    """Serve native gRPC by grpc.aio alone."""
-    server = _grpc_server(asked, cut_after, [])
+    """Serve native gRPC by grpc.aio."""
+    server = _grpc_server(asked, cut_after)
     if asked.use_tls:
         pair = (asked.server_creds.key, asked.server_creds.cert)
         trusted = asked.client_tls_cert or None
@@ -69,16 +60,6 @@ async def on_grpc_aio(asked: Any, cut_after: float | None) -> AsyncIterator[int]
         yield port
     finally:
         await server.stop(0)
-
-
-def default(asked: Any, cut_after: float | None) -> AbstractAsyncContextManager[int]:
-    """Serve as the default set-up does.
-
-    With TLS the one port speaks HTTP/1.1 to whoever offers it beside HTTP/2, as browsers do, and as the runner does for
-    gRPC: such a client of gRPC uses the port that grpc.aio has for itself.
-    """
-    grpc_over_tls = asked.use_tls and asked.http_version == config_pb2.HTTP_VERSION_2
-    return on_grpc_aio(asked, cut_after) if grpc_over_tls else on_one_port(asked, cut_after)
 
 
 def in_envoy(asked: Any) -> NoReturn:
@@ -116,13 +97,11 @@ def answer(asked: Any, port: int) -> None:
     sys.stdout.buffer.flush()
 
 
-def _grpc_server(
-    asked: Any, cut_after: float | None, interceptors: Sequence[grpc.aio.ServerInterceptor]
-) -> grpc.aio.Server:
+def _grpc_server(asked: Any, cut_after: float | None) -> grpc.aio.Server:
     options = [("grpc.max_receive_message_length", _limit(asked)), ("grpc.so_reuseport", 0)]
     if cut_after is not None:
         options += [("grpc.max_connection_age_ms", int(cut_after * 1000)), ("grpc.max_connection_age_grace_ms", 1)]
-    server = grpc.aio.server(interceptors=interceptors, options=options)
+    server = grpc.aio.server(options=options)
     service_pb2_grpc.add_ConformanceServiceServicer_to_server(ConformanceServicer(), server)
     return server
 
@@ -143,12 +122,12 @@ def _tls(asked: Any) -> ssl.SSLContext:
     return context
 
 
-async def serve(asked: Any, cut_after: float | None) -> None:
+async def serve(serving: AbstractAsyncContextManager[int], asked: Any) -> None:
     """Serve until SIGTERM or SIGINT."""
     told_to_end = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, told_to_end.set)
-    async with default(asked, cut_after) as port:
+    async with serving as port:
         answer(asked, port)
         await told_to_end.wait()
 
@@ -156,7 +135,7 @@ async def serve(asked: Any, cut_after: float | None) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("set_up", choices=["default", "pyvoy"])
+    parser.add_argument("set_up", choices=["default", "grpc-aio", "pyvoy"])
     parser.add_argument(
         "--cut-after", type=float, help="seconds after which grpc.aio cuts a connection: some of its calls never end"
     )
@@ -165,7 +144,8 @@ def main() -> None:
     asked = server_compat_pb2.ServerCompatRequest.FromString(sys.stdin.buffer.read(length))
     if arguments.set_up == "pyvoy":
         in_envoy(asked)
-    uvloop.run(serve(asked, arguments.cut_after))
+    serving = on_one_port(asked) if arguments.set_up == "default" else on_grpc_aio(asked, arguments.cut_after)
+    uvloop.run(serve(serving, asked))
 
 
 if __name__ == "__main__":

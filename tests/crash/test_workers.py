@@ -312,14 +312,6 @@ def refused(data: Path, *arguments: str, **env: str) -> str:
     return done.stderr
 
 
-def test_the_reason_for_which_a_worker_does_not_start_is_the_servers(tmp_path: Path) -> None:
-    # Longer than the path of a unix socket may be, of which each worker has one.
-    long = tmp_path / ("x" * 90)
-    long.mkdir()
-    said = refused(long / "data", *TWO, TMPDIR=str(long))
-    assert "instanced: the path of a unix socket is too long" in said.splitlines()[-1]
-
-
 @pytest.mark.parametrize("listener", ["--grpc", "--http"])
 def test_a_port_in_use_is_refused_also_where_its_owner_would_share_it(tmp_path: Path, listener: str) -> None:
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:

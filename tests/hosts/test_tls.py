@@ -58,12 +58,12 @@ def check(address: str, ca: Path, client: tuple[Path, Path] | None = None) -> in
     [
         (["h2"], "h2"),
         (["http/1.1"], "http/1.1"),
-        (["h2", "http/1.1"], "http/1.1"),
-        (["http/1.1", "h2"], "http/1.1"),
+        (["h2", "http/1.1"], "h2"),
+        (["http/1.1", "h2"], "h2"),
         ([], None),
     ],
 )
-def test_browsers_get_the_one_version_and_grpc_clients_the_other(
+def test_http2_is_agreed_on_wherever_it_is_offered(
     tls_server: tuple[Server, Authority], offered: list[str], agreed: str | None
 ) -> None:
     server, authority = tls_server

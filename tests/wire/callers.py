@@ -116,9 +116,14 @@ class Caller:
         return self.name.startswith("json")
 
     @property
-    def is_native(self) -> bool:
-        """Tell whether grpc.aio answers, on the listener of its own or on the one port."""
+    def is_grpcio(self) -> bool:
+        """Tell whether grpcio calls, which sends no metadata that is not ASCII."""
         return self.name.startswith("grpc-")
+
+    @property
+    def is_native(self) -> bool:
+        """Tell whether grpc.aio answers, on the listener of its own."""
+        return self.name in {"grpc-sync", "grpc-aio"}
 
 
 def _serialize(message: Message | bytes) -> bytes:
@@ -126,7 +131,11 @@ def _serialize(message: Message | bytes) -> bytes:
 
 
 def _native_reply(error: grpc.RpcError | grpc.aio.AioRpcError) -> Reply:
-    metadata: dict[str, Any] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]  # pairs, in both libraries
+    # Pairs, in both libraries.
+    metadata: dict[str, Any] = {
+        **dict(error.initial_metadata() or ()),  # type: ignore[union-attr]  # of both errors that clients raise
+        **dict(error.trailing_metadata() or ()),  # type: ignore[arg-type]
+    }
     details = metadata.pop("grpc-status-details-bin", None)
     status = None if details is None else status_pb2.Status.FromString(details)
     return Reply(error.code(), error.details() or "", status=status, metadata=metadata)
@@ -136,14 +145,18 @@ def _grpc_sync(*, one_port: bool, on_rpc_path: bool = True) -> Run:
     def run(
         server: Server, rpc: Rpc, message: Message | bytes, headers: dict[str, str], timeout: float | None
     ) -> Reply:
-        with grpc.insecure_channel(server.http if one_port else server.grpc) as channel:
+        # The host of the request is a matter of the channel here.
+        sent = {name: value for name, value in headers.items() if name != "host"}
+        options = [("grpc.default_authority", headers["host"])] if "host" in headers else []
+        with grpc.insecure_channel(server.http if one_port else server.grpc, options=options) as channel:
             path = rpc.path if on_rpc_path else rpc.http_path
             method = channel.unary_unary(path, _serialize, rpc.response.FromString)
             try:
-                response, call = method.with_call(message, metadata=tuple(headers.items()), timeout=timeout or 30)
+                response, call = method.with_call(message, metadata=tuple(sent.items()), timeout=timeout or 30)
             except grpc.RpcError as error:
                 return _native_reply(error)
-            return Reply(grpc.StatusCode.OK, response=response, metadata=dict(call.trailing_metadata()))
+            metadata = {**dict(call.initial_metadata()), **dict(call.trailing_metadata())}
+            return Reply(grpc.StatusCode.OK, response=response, metadata=metadata)
 
     return run
 

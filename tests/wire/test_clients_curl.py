@@ -1,6 +1,6 @@
 """curl, told to the byte what to send: JSON, gRPC-Web and Connect on the one port, over each version of HTTP there.
 
-The default host serves these over HTTP/1.1, the fast one over HTTP/2 as well, plain by prior knowledge.
+Plain HTTP/2 is by prior knowledge.
 """
 
 import base64
@@ -25,9 +25,11 @@ VERSIONS = {"1.1": "--http1.1", "2": "--http2-prior-knowledge", "1.1 of both": "
 
 WAYS = (
     ("plain", "1.1"),
+    ("plain", "2"),
     ("plain", "1.1 of both"),
     ("tls", "1.1"),
-    ("tls", "1.1 of both"),
+    ("tls", "2"),
+    ("tls", "2 of both"),
     ("pyvoy", "1.1"),
     ("pyvoy", "2"),
     ("pyvoy-tls", "1.1"),

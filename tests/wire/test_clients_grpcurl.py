@@ -148,7 +148,7 @@ def test_a_token_for_a_domain_of_an_instance_names_that_instance(grpcurl: Grpcur
     scheme, _, address = front.url.partition("://")
     bearer = front.server.bearer(f"{scheme}://{domain}:{address.rpartition(':')[2]}")
     # Where the gateway answers it sees the host that is asked, and the audience has to be that host's.
-    host = ("-insecure", "-authority", domain) if front.fast else ()
+    host = ("-authority", domain, *(("-insecure",) if front.ca else ()))
     reply = grpcurl(GETS[0], options=(*host, "-H", f"authorization: {bearer['authorization']}"))
     assert json.loads(reply)["instance"]["id"] == added["instanceId"]
 

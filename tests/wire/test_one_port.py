@@ -56,7 +56,7 @@ def test_the_log_has_the_address_of_the_tcp_peer(server: Server, one_port: bool)
                         continue
         channel.close()
     assert call.result().status == health_pb2.HealthCheckResponse.SERVING
-    request_id = dict(call.trailing_metadata())["x-request-id"]
+    request_id = dict((*call.initial_metadata(), *call.trailing_metadata()))["x-request-id"]
     assert [server.line_of(request_id)["peer"]] == seen
 
 

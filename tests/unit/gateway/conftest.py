@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway import Gateway
-from gateway.hosts.http1 import HTTP1Host
+from gateway.hosts.http_host import HTTPHost
 from tests.unit.gateway.echo import EchoServicer, add_EchoServicer_to_server
 
 MakeGateway = Callable[..., Gateway]
@@ -39,13 +39,13 @@ def gateway(make_gateway: MakeGateway) -> Gateway:
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """Run an application on a real socket; gives the port."""
-    hosts: list[HTTP1Host] = []
+    hosts: list[HTTPHost] = []
 
     async def start(app: Any, **options: Any) -> int:
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
-        host = HTTP1Host(app, sock, **options)
+        host = HTTPHost(app, sock, **options)
         await host.start()
         hosts.append(host)
         return port

@@ -19,7 +19,7 @@ import requests
 from sonora.client import insecure_web_channel
 
 from gateway import Gateway
-from gateway.hosts.http1 import HTTP1Host
+from gateway.hosts.http_host import HTTPHost
 from tests.unit.gateway.client import GRPC_WEB, GRPC_WEB_TEXT, frame, text_frame
 from tests.unit.gateway.conftest import MakeGateway, Serve
 from tests.unit.gateway.echo import SERVICE, EchoReply, EchoRequest, EchoServicer
@@ -244,7 +244,7 @@ async def test_limit_holds_for_each_request_of_a_connection(gateway: Gateway, se
         b"GET /v1/ping HTTP/1.1\r\nHost a\r\n\r\n",
         b"GET /v1/ping HTTP/1.1\r\nX\x00Y: a\r\n\r\n",
         b"GET /v1/ping HTTP/9.9\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX",
         b"GET \xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
         b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"POST /v1/echo HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
@@ -401,7 +401,7 @@ async def test_stop_lets_running_calls_finish_closes_idle_connections_and_refuse
 
     servicer.unary = unary
     sock, port = bound()
-    host = HTTP1Host(make_gateway(), sock)
+    host = HTTPHost(make_gateway(), sock)
     await host.start()
     idle = await asyncio.open_connection("127.0.0.1", port)
     running = asyncio.create_task(asyncio.to_thread(requests.post, f"http://127.0.0.1:{port}/v1/echo", b"{}"))
@@ -428,7 +428,7 @@ async def test_stop_cuts_calls_that_run_past_the_grace(make_gateway: MakeGateway
 
     servicer.unary = unary
     sock, port = bound()
-    host = HTTP1Host(make_gateway(), sock)
+    host = HTTPHost(make_gateway(), sock)
     await host.start()
     running = asyncio.create_task(asyncio.to_thread(requests.post, f"http://127.0.0.1:{port}/v1/echo", b"{}"))
     await started.wait()
@@ -441,7 +441,7 @@ async def test_stop_cuts_calls_that_run_past_the_grace(make_gateway: MakeGateway
 
 async def test_stop_before_start_and_twice_is_harmless(gateway: Gateway) -> None:
     sock, _ = bound()
-    host = HTTP1Host(gateway, sock)
+    host = HTTPHost(gateway, sock)
     await host.stop(1)
     await host.start()
     await host.stop(1)
@@ -477,7 +477,7 @@ async def test_tls_is_spoken_with_certificate_and_key(
 
     def get() -> tuple[int, str | None]:
         context = ssl.create_default_context(cafile=certificate[0])
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        context.set_alpn_protocols(["http/1.1"])
         connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=3)
         connection.request("GET", "/v1/ping")
         status = connection.getresponse().status

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway import Gateway
-from gateway.hosts.http1 import HTTP1Host
+from gateway.hosts.http_host import HTTPHost
 from tests.unit.gateway.callers import NATIVE, Outcome, enveloped, read_grpc_end, text_pairs
 from tests.unit.gateway.client import GRPC_WEB, GRPC_WEB_TEXT, JSON, frame, request, text_frame, web_result
 from tests.unit.gateway.echo import SERVICE, EchoRequest, EchoServicer, add_EchoServicer_to_server
@@ -275,7 +275,7 @@ async def test_any_bytes_on_a_socket_get_a_reply_that_blames_them(
 ) -> None:
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    host = HTTP1Host(GATEWAY, sock, header_timeout=0.2, keep_alive=0.2)
+    host = HTTPHost(GATEWAY, sock, header_timeout=0.2, keep_alive=0.2)
     await host.start()
     lines = [method.encode("latin-1") + b" " + target + b" HTTP/1.1", b"Host: a", b"Content-Type: " + content_type]
     lines += [name + b": " + value for name, value in headers]

@@ -6,7 +6,7 @@ import socket
 import uvloop
 from google.protobuf.json_format import MessageToJson
 
-from gateway.hosts.http1 import HTTP1Host
+from gateway.hosts.http_host import HTTPHost
 from tests.bench.contenders.python.constant.application import constant
 from tests.bench.contenders.python.reply import arguments
 
@@ -15,7 +15,7 @@ async def main() -> None:
     """Serve until the process is ended."""
     port, reply = arguments()
     listener = socket.create_server(("127.0.0.1", port))
-    host = HTTP1Host(constant(MessageToJson(reply, indent=None).encode()), listener)
+    host = HTTPHost(constant(MessageToJson(reply, indent=None).encode()), listener)
     await host.start()
     await asyncio.Event().wait()
 
