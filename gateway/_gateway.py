@@ -49,6 +49,8 @@ _WITHOUT_TRAILERS: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
 )
 # How many ways to ask for the same are kept; a caller may write one Content-Type in very many ways.
 _REMEMBERED: Final = 1024
+# In a scope: the digest of its request, where `at_once` was asked.
+_ASKED: Final = "gateway.asked"
 _READS: Final = ("GET", "HEAD")
 _TOO_MANY_CALLS: Final = refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls run at once; try again later")
 _TOO_LONG: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
@@ -235,8 +237,9 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         if scope["type"] != "http":
             await self._other_scope(scope, receive, send)
             return
-        digest = self._repeats.digest(scope)
-        repeat = None if digest is None else self._repeats.get(digest)
+        asked: tuple[bytes | None] | None = scope.get(_ASKED)
+        digest = self._repeats.digest(scope) if asked is None else asked[0]
+        repeat = None if digest is None or asked is not None else self._repeats.get(digest)
         if repeat is None:
             await self._serve(scope, receive, send, digest, self._receive_timeout)
             return
@@ -253,8 +256,22 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
                 return
             finally:
                 lifetime.stop()
-        if not await self._repeated(repeat, event, scope, send):
+        is_whole = event["type"] == "http.request" and not event.get("more_body")
+        reply = self._repeated(repeat, scope, event.get("body", b"")) if is_whole else None
+        if reply is None:
             await self._serve(scope, returned(event, receive), send, digest, self._receive_timeout)
+        else:
+            await send_reply(send, reply)
+
+    def at_once(self, scope: Scope, body: bytes) -> Reply | None:
+        """Answer a request whose whole body is there, if it repeats one before it; None where it must be made in full.
+
+        For a host that spares it a task, and the events of ASGI. The call in full follows with the same scope.
+        """
+        digest = self._repeats.digest(scope)
+        scope[_ASKED] = (digest,)
+        repeat = None if digest is None else self._repeats.get(digest)
+        return None if repeat is None else self._repeated(repeat, scope, body)
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, digest: bytes | None, receive_timeout: float
@@ -311,20 +328,19 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         elif call.repeatable is not None and (wanted := self._repeats.wants(scope, digest)) is not None:
             self._repeats.put(wanted, call.repeat())
 
-    async def _repeated(self, repeat: Repeat, event: Event, scope: Scope, send: Send) -> bool:
+    def _repeated(self, repeat: Repeat, scope: Scope, body: bytes) -> Reply | None:
         """Answer a request as one before it, if it is the same and nothing has changed."""
-        if event["type"] != "http.request" or event.get("more_body") or event.get("body", b"") != repeat.body:
-            return False
+        if body != repeat.body:
+            return None
         try:
             metadata = repeat.again(peer_of(scope))
         except Exception as error:  # noqa: BLE001 - whatever it is, the call made in full says so to its caller
             _log.error("a call could not be repeated", exc_info=error)
-            return False
+            return None
         if metadata is None:
-            return False
-        status, headers, body, trailers = repeat.reply
-        await send_reply(send, Reply(status, headers + reply_headers(metadata), body, trailers))
-        return True
+            return None
+        status, headers, reply, trailers = repeat.reply
+        return Reply(status, headers + reply_headers(metadata), reply, trailers)
 
     def _remember(self, key: _Key, found: tuple[_Spoken | None, Match[Route] | None]) -> None:
         """Keep what requests with a body speak and call: there the key says all that decides it."""
