@@ -20,12 +20,6 @@ Headers: TypeAlias = list[Header]
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 """gRPC metadata: lower-case keys, `bytes` for keys that end in `-bin`, `str` for the others."""
 
-if TYPE_CHECKING:
-    # Generic in its stubs alone.
-    Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
-else:
-    Handler = grpc.RpcMethodHandler
-
 
 class Reply(NamedTuple):
     """A whole HTTP reply; with `trailers`, be they empty, something follows the body."""
@@ -34,3 +28,13 @@ class Reply(NamedTuple):
     headers: Headers
     body: bytes = b""
     trailers: Headers | None = None
+
+
+AtOnce: TypeAlias = Callable[[Scope, bytes], Reply | None]
+"""Answers a request whose whole body is there without waiting for anything; None where a call has to be made of it."""
+
+if TYPE_CHECKING:
+    # Generic in its stubs alone.
+    Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+else:
+    Handler = grpc.RpcMethodHandler

@@ -67,6 +67,7 @@ class _OnePort:
         self._host = HTTPHost(
             gateway,
             self._listener,
+            at_once=gateway.at_once,
             tls=None if self._certificates is None else self._certificates.context,
             max_header_bytes=http.max_header_bytes,
             header_timeout=http.receive_timeout.total_seconds(),

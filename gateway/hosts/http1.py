@@ -67,6 +67,7 @@ class HTTP1Connection(asyncio.Protocol):
         "_hosts",
         "_ignores",
         "_in_head",
+        "_is_new",
         "_loop",
         "_newest",
         "_parser",
@@ -119,6 +120,8 @@ class HTTP1Connection(asyncio.Protocol):
         self._writable: asyncio.Event | None = None
         self._deadline = math.inf
         self._head_is_timed = True
+        # The one that is answered began in the bytes that are being parsed.
+        self._is_new = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
@@ -159,7 +162,20 @@ class HTTP1Connection(asyncio.Protocol):
             self._writable.set()
 
     def data_received(self, data: bytes) -> None:
-        """Parse the bytes that have arrived."""
+        """Parse the bytes that have arrived, and start the request that began in them."""
+        self._parse(data)
+        if self._is_new and self._running is not None:
+            self._is_new = False
+            if not self._answer_at_once(self._running):
+                self._run(self._running)
+
+    def _answer_at_once(self, request: Request) -> bool:
+        at_once = self._served.at_once
+        if at_once is None or request.more_body or request.disconnected or self.write_paused:
+            return False
+        return request.answer_at_once(at_once)
+
+    def _parse(self, data: bytes) -> None:
         size = len(data)
         if self._ignores:
             self._discard(size)
@@ -253,7 +269,8 @@ class HTTP1Connection(asyncio.Protocol):
         self._head_is_timed = False
         self._newest = request
         if self._running is None:
-            self._run(request)
+            self._running = request
+            self._is_new = True
         else:
             self._waiting.append(request)
             self._pause_reading()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from gateway._types import ASGIApplication, Event, Header, Scope
+from gateway._types import ASGIApplication, AtOnce, Event, Header, Scope
 from gateway.hosts.answers import FAILED, STOPPING, CallerGone, Reason, answer
 
 _log = logging.getLogger(__name__)
@@ -204,6 +204,19 @@ class Request:
             self._connection.transport.write(refusal(reason))
         self.is_answered = True
         self._connection.close()
+
+    def answer_at_once(self, at_once: AtOnce) -> bool:
+        """Answer a request that is whole without the application, where `at_once` can."""
+        reply = at_once(self.scope, bytes(self._body))
+        if reply is None:
+            return False
+        try:
+            self._take_head(reply.status, reply.headers)
+            self._take_body(reply.body, more_body=False)
+        except ValueError:
+            _log.exception("a reply that HTTP cannot carry")
+            self._give_up(FAILED)
+        return True
 
     # What the application calls.
 

@@ -254,8 +254,11 @@ class HTTP2Connection(asyncio.Protocol):
         if at < len(data):
             self._partial = data[at:]
         if self._new:
+            at_once = self._served.at_once
             for request in self._new:
-                if not request.disconnected:
+                if request.disconnected:
+                    continue
+                if at_once is None or request.more_body or not request.answer_at_once(at_once):
                     self._start(request)
             self._new.clear()
 

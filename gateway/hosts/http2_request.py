@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from gateway._types import ASGIApplication, Event, Header, Scope
+from gateway._types import ASGIApplication, AtOnce, Event, Header, Scope
 from gateway.hosts.answers import FAILED, STOPPING, CallerGone, Reason, answer
 from gateway.hosts.http2_frames import INTERNAL_ERROR
 from gateway.hosts.http2_headers import CONTINUE, status_field, write_fields
@@ -179,6 +179,23 @@ class Request:
         self.outgoing.head(status_field(reason[0]) + write_fields(headers), last=is_head)
         if not is_head:
             self.outgoing.body(body, last=True)
+
+    def answer_at_once(self, at_once: AtOnce) -> bool:
+        """Answer a request that is whole without the application, where `at_once` can."""
+        if self.outgoing.must_wait:
+            return False
+        reply = at_once(self.scope, bytes(self._body))
+        if reply is None:
+            return False
+        try:
+            self._take_head(reply.status, reply.headers, trailers=reply.trailers is not None)
+            self._take_body(reply.body, more_body=False)
+            if reply.trailers is not None:
+                self._take_trailers(reply.trailers, more=False)
+        except ValueError:
+            _log.exception("a reply that HTTP cannot carry")
+            self._give_up(FAILED)
+        return True
 
     # What the application calls.
 

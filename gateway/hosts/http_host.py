@@ -6,7 +6,7 @@ import socket
 import ssl
 from typing import Final
 
-from gateway._types import ASGIApplication
+from gateway._types import ASGIApplication, AtOnce
 from gateway.hosts.http1 import HTTP1Connection
 from gateway.hosts.http2 import HTTP2Connection
 from gateway.hosts.one_port import FirstBytes
@@ -30,6 +30,7 @@ class HTTPHost:
 
     Args:
         application: what to run; it gets no lifespan events.
+        at_once: asked first, where the whole of a request is there; what it answers costs neither a task nor events.
         sock: bound, not yet listening; the host closes it.
         tls: what the socket speaks TLS with; None for plain text. Both versions are offered by ALPN, HTTP/2 first.
         max_header_bytes: the longest request line and header block together.
@@ -44,6 +45,7 @@ class HTTPHost:
         application: ASGIApplication,
         sock: socket.socket,
         *,
+        at_once: AtOnce | None = None,
         tls: ssl.SSLContext | None = None,
         max_header_bytes: int = DEFAULT_MAX_HEADER_BYTES,
         header_timeout: float = DEFAULT_HEADER_TIMEOUT,
@@ -58,7 +60,9 @@ class HTTPHost:
             # Called at each handshake, with or without a server name.
             tls.sni_callback = self._use_newest_tls
             self.replace_tls(tls)
-        self._served = Served(application, max_header_bytes, header_timeout, keep_alive, ping_every, ping_timeout)
+        self._served = Served(
+            application, at_once, max_header_bytes, header_timeout, keep_alive, ping_every, ping_timeout
+        )
         self._undecided: set[FirstBytes] = set()
         self._header_timeout = header_timeout
         self._server: asyncio.Server | None = None

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from gateway._types import ASGIApplication
+from gateway._types import ASGIApplication, AtOnce
 
 DEFAULT_MAX_HEADER_BYTES: Final = 32 * 1024
 DEFAULT_HEADER_TIMEOUT: Final = 10.0
@@ -30,6 +30,7 @@ class Served:
     """What is served, within which limits, and what is under way; times are in seconds."""
 
     application: ASGIApplication
+    at_once: AtOnce | None
     max_header_bytes: int
     header_timeout: float
     keep_alive: float
