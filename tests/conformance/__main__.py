@@ -145,11 +145,12 @@ def compile_stubs() -> None:
 def commands(set_up: SetUp, program: Path, patterns: Sequence[str]) -> Iterator[list[str]]:
     """Give the runs of a set-up: all cases but those apart, then these; or the cases that match, all alike."""
     common = [str(program), "-v", "--mode", "server", "--conf", str(HERE / f"{set_up.name}.yaml")]
-    common += ["--max-servers", str(SERVERS), "--known-flaky", f"@{HERE / 'races.txt'}"]
+    common += ["--max-servers", str(SERVERS)]
     server = ["--", sys.executable, "-m", "tests.conformance.server", set_up.name]
     selected = [option for pattern in patterns for option in ("--run", pattern)]
     if set_up.faults is None:
-        yield [*common, "--parallel", str(CALLS), *selected, *server]
+        races = ["--known-flaky", f"@{HERE / 'races.txt'}"]
+        yield [*common, *races, "--parallel", str(CALLS), *selected, *server]
         return
     common += ["--known-failing", f"@{HERE / set_up.faults}.known-failing.txt"]
     server += ["--cut-after", str(SECONDS_APART)]
