@@ -21,6 +21,8 @@ from gateway.hosts.http2_frames import (
 
 # What may wait of one body, and what may be said in one turn before it is written.
 _WAITING_BYTES: Final = 64 * 1024
+# What may wait on a connection, before each of its streams waits for its own to go.
+_ALL_WAITING_BYTES: Final = 1024 * 1024
 # What a frame of a body is worth of frames that bring nobody anything.
 _EARNED: Final = 4
 # So many answers to what the peer says are written while it does not read; then nothing more of it is read.
@@ -41,6 +43,7 @@ class Sending:
         "_ready",
         "_transport",
         "_waiting",
+        "held",
         "initial_window",
         "is_paused",
         "max_frame_bytes",
@@ -61,6 +64,8 @@ class Sending:
         self._answers = 0
         self._is_reading = True
         self.is_paused = False
+        # What waits of all bodies.
+        self.held = 0
         self.window = DEFAULT_WINDOW
         # What the peer's settings say.
         self.initial_window = DEFAULT_WINDOW
@@ -180,7 +185,10 @@ class Outgoing:
     @property
     def must_wait(self) -> bool:
         """Whether enough waits already; see `drain`."""
-        return self._sending.is_paused or len(self._rest) - self._at > _WAITING_BYTES
+        if self._sending.is_paused:
+            return True
+        left = len(self._rest) - self._at
+        return left > _WAITING_BYTES or (left > 0 and self._sending.held > _ALL_WAITING_BYTES)
 
     async def drain(self) -> None:
         """Wait until the peer has taken some of what waits, or the stream is over."""
@@ -224,6 +232,7 @@ class Outgoing:
                 return
         self._rest = self._rest[self._at :] + data
         self._at = 0
+        sending.held += size
         if last:
             self._ending = b""
         sending.offer(self)
@@ -249,6 +258,7 @@ class Outgoing:
     def drop(self) -> None:
         """Send nothing more: the stream was reset, or the connection is gone."""
         self.is_over = True
+        self._sending.held -= len(self._rest) - self._at
         self._rest = b""
         self._at = 0
         self._sending.forget(self)
@@ -264,6 +274,7 @@ class Outgoing:
         piece = self._rest[self._at : self._at + size]
         self._at += size
         self.window -= size
+        sending.held -= size
         is_whole = size == left
         ends = is_whole and self._ending == b""
         sending.say_data(size, frame(DATA, END_STREAM if ends else 0, self.number, piece))
@@ -274,7 +285,7 @@ class Outgoing:
                 sending.say(self._ending)
             if self._ending is not None:
                 self._end()
-        if left - size <= _WAITING_BYTES:
+        if not self.must_wait:
             self.move()
         return not is_whole and self.window > 0
 

@@ -63,6 +63,7 @@ class Application:
     def __init__(self) -> None:
         self.scopes: list[Any] = []
         self.ended: list[str] = []
+        self.pieces = 0
         self.may_go_on = asyncio.Event()
         self.reads = asyncio.Event()
         self._end = asyncio.Event()
@@ -115,7 +116,11 @@ class Application:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(int(scope["query_string"])):
             await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
+            self.pieces += 1
         await send({"type": "http.response.body", "body": b""})
+
+    async def head(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.say(send, b"", 200, (b"x-large", b"y" * 50_000))
 
     async def wait(self, scope: Any, receive: Any, send: Any) -> None:
         await self.may_go_on.wait()
@@ -244,6 +249,17 @@ async def test_some_replies_have_no_body(port: int, path: str, method: str, stat
         one.send(one.request(1, head(path, method)))
         answer = await one.answer(1)
     assert (answer.status, answer.body, answer.reset) == (status, b"", None)
+
+
+async def test_headers_of_a_reply_may_take_many_frames(port: int) -> None:
+    async with peer(port) as one:
+        one.send(one.request(1, head("/head")))
+        frames = [await one.next(HEADERS, 1)]
+        while not frames[-1].flags & END_HEADERS:
+            frames.append(await one.next(CONTINUATION, 1))
+        assert all(len(each.payload) <= 16_384 for each in frames)
+        block = b"".join(each.payload for each in frames)
+        assert dict(one.decoder.decode(block, raw=True))[b"x-large"] == b"y" * 50_000
 
 
 async def test_a_caller_who_asks_first_is_told_to_send_its_body(port: int) -> None:
@@ -389,6 +405,20 @@ async def test_an_application_waits_for_a_peer_that_takes_nothing(app: Applicati
         assert app.ended == ["done"]
         one.send(frame(WINDOW_UPDATE, 0, 1, number(1 << 30)), frame(WINDOW_UPDATE, 0, 0, number(1 << 30)))
         assert len((await one.answer(1)).body) == 5_000_000
+
+
+async def test_what_waits_on_a_connection_is_bounded_over_all_of_its_streams(app: Application, port: int) -> None:
+    count = 200
+    async with peer(port, opening=PREFACE + frame(SETTINGS, 0, 0, setting(4, 0))) as one:
+        for stream in range(1, 2 * count, 2):
+            one.send(one.request(stream, head("/stream?3")))
+        assert (await one.get(2 * count + 1, "/bodiless?204")).status == 204
+        await asyncio.sleep(0.05)
+        # A piece of each at least, and a megabyte beside.
+        assert count <= app.pieces < count + 30
+        one.send(frame(WINDOW_UPDATE, 0, 0, number(1 << 30)), frame(SETTINGS, 0, 0, setting(4, 1 << 20)))
+        for stream in range(1, 2 * count, 2):
+            assert len((await one.answer(stream)).body) == 150_000
 
 
 async def test_a_peer_may_send_as_much_as_is_read(app: Application, port: int) -> None:
