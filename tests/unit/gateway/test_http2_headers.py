@@ -1,23 +1,29 @@
 """Header blocks of HTTP/2: what is remembered of them is what a decoder without a memory reads; what may be in them."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import hpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.hosts import http2_headers
 from gateway.hosts.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionBroken
 from gateway.hosts.http2_headers import HeaderReader, RequestHead, status_field, write_fields
 
+# More where there is time: INSTANCED_EXAMPLES=5000.
+EXAMPLES = int(os.environ.get("INSTANCED_EXAMPLES", "300"))
+
 LIMIT = 32 * 1024
 # GET http /
 REQUEST = b"\x82\x86\x84"
 
 NAMES = (b"authorization", b"x-a", b"x-b", b"cookie")
-VALUES = (b"", b"one", b"two", b"x" * 50, b"y" * 900, b"z" * 4100)
+# Of the longest the table holds two, of those before them four.
+VALUES = (b"", b"one", b"two", b"x" * 900, b"y" * 1900, b"z" * 4100)
+SIZES = (0, 100, 1000, 2000, 4096)
 
 
 def literal(name: bytes, value: bytes, *, kept: bool) -> bytes:
@@ -31,19 +37,22 @@ def size_update(size: int) -> bytes:
     return bytes(encoded)
 
 
-fields_ = st.one_of(
-    # Fields of the table, of which there may be none: the same bytes mean another thing after each change of it.
-    st.integers(62, 68).map(lambda index: bytes([0x80 | index])),
-    st.builds(literal, st.sampled_from(NAMES), st.sampled_from(VALUES), kept=st.booleans()),
-)
+# Fields of the table, of which there may be none: the same bytes mean another thing after each change of it.
+named = st.sampled_from((62, 62, 62, 63, 63, 64, 65, 67)).map(lambda index: bytes([0x80 | index]))
+put = st.builds(literal, st.sampled_from(NAMES[:2]), st.sampled_from(VALUES), kept=st.just(True))
+sent = st.builds(literal, st.sampled_from(NAMES[:2]), st.sampled_from(VALUES[:3]), kept=st.just(False))
 blocks = st.builds(
     lambda sizes, fields: b"".join(map(size_update, sizes)) + REQUEST + b"".join(fields),
-    st.lists(st.sampled_from((0, 40, 200, 1000, 4096)), max_size=2),
-    st.lists(fields_, max_size=4),
+    st.just([]) | st.lists(st.sampled_from(SIZES), min_size=1, max_size=2),
+    st.lists(st.one_of(named, put, sent), max_size=2),
 )
-sequences = st.lists(blocks, min_size=1, max_size=5).flatmap(
-    lambda pool: st.lists(st.sampled_from(pool), min_size=2, max_size=25)
-)
+# A few blocks over and over, after some that fill the table.
+sequences = st.tuples(
+    st.lists(put.map(lambda field: REQUEST + field), max_size=4),
+    st.lists(blocks, min_size=2, max_size=4).flatmap(
+        lambda pool: st.lists(st.sampled_from(pool), min_size=3, max_size=16)
+    ),
+).map(lambda parts: [*parts[0], *parts[1]])
 
 
 def read(reader: HeaderReader, block: bytes) -> RequestHead | int:
@@ -61,6 +70,7 @@ class WithoutMemory(HeaderReader):
         return super().request(block)
 
 
+@settings(max_examples=4 * EXAMPLES, deadline=None)
 @given(sequences)
 def test_a_remembered_block_says_what_its_bytes_say_by_then(sequence: Sequence[bytes]) -> None:
     reader, fresh = HeaderReader(LIMIT), WithoutMemory(LIMIT)
@@ -69,6 +79,7 @@ def test_a_remembered_block_says_what_its_bytes_say_by_then(sequence: Sequence[b
         assert got == expected
         if isinstance(expected, int):
             return
+        assert reader._decoder.header_table.dynamic_entries == fresh._decoder.header_table.dynamic_entries
 
 
 requests_ = st.lists(
@@ -107,6 +118,47 @@ def test_a_block_that_changes_nothing_is_read_once_and_forgotten_with_the_table(
     reader.request(REQUEST + literal(b"authorization", b"two", kept=True))
     assert reader.request(block).headers == [(b"authorization", b"two")]
     assert first.headers == [(b"authorization", b"one")]
+
+
+@pytest.mark.parametrize(
+    ("before", "known", "change", "then"),
+    [
+        # An entry goes as another comes: as many as before.
+        ((b"x" * 1900, b"y" * 1900), b"\xbe", literal(b"x-a", b"z" * 1900, kept=True), b"z" * 1900),
+        # The oldest goes, as the table is smaller for a moment.
+        ((b"one" * 300, b"two"), b"\xbf", None, None),
+    ],
+)
+def test_a_change_that_leaves_the_table_alike_is_one(
+    before: tuple[bytes, ...], known: bytes, change: bytes | None, then: bytes | None
+) -> None:
+    reader = HeaderReader(LIMIT)
+    for value in before:
+        reader.request(REQUEST + literal(b"x-a", value, kept=True))
+    reader.request(REQUEST + known)
+    if change is None:
+        reader.request(size_update(100) + size_update(4096) + REQUEST)
+        with pytest.raises(ConnectionBroken):
+            reader.request(REQUEST + known)
+    else:
+        reader.request(REQUEST + change)
+        assert reader.request(REQUEST + known).headers == [(b"x-a", then)]
+
+
+def test_a_block_that_changes_the_table_does_so_each_time() -> None:
+    reader = HeaderReader(LIMIT)
+    block = REQUEST + literal(b"x-a", b"one", kept=True)
+    for count in range(1, 4):
+        reader.request(block)
+        assert len(reader._decoder.header_table.dynamic_entries) == count
+
+
+def test_a_size_that_is_set_again_is_set() -> None:
+    reader = HeaderReader(LIMIT)
+    for size in (1000, 4096, 1000):
+        for _ in range(2):
+            reader.request(size_update(size) + REQUEST)
+            assert reader._decoder.header_table.maxsize == size
 
 
 def test_trailers_that_change_the_table_count_as_well() -> None:
