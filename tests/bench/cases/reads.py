@@ -15,6 +15,8 @@ CONNECTIONS: Final = 16
 READS_FOR_AN_ADD: Final = 19
 ADDERS: Final = 8
 TOKENS: Final = 1_000
+# More than the server could remember calls of.
+REQUEST_IDS: Final = 50_000
 ADDS: Final = "adds_per_second"
 
 _TIMES: Final = (
@@ -58,28 +60,32 @@ def _reads(bench: Bench, entrant: Entrant, *, adding: bool) -> Figures:
 
 
 def tokens(bench: Bench) -> list[Table]:
-    """Measure reads with one token, and with a thousand that take turns."""
-    one, many = Row("one token"), Row(f"{TOKENS:,} tokens")
+    """Measure reads with one token, with a thousand that take turns, and such as repeat none."""
+    one, many, own = Row("one token"), Row(f"{TOKENS:,} tokens"), Row("one token, each call with its own request id")
     with entrants(bench, [lineup.OURS], "json") as (rows, found):
         for entrant in found:
             assert entrant.running.data is not None
-            made = ours.tokens(entrant.running.data, TOKENS)
+            bearers = [f"Bearer {token}" for token in ours.tokens(entrant.running.data, TOKENS)]
+            request_ids = [f"bench-{number:05}" for number in range(REQUEST_IDS)]
             for number in range(bench.rounds):
-                note(bench, one, number, partial(_with_tokens, bench, entrant, made[:1]))
-                note(bench, many, number, partial(_with_tokens, bench, entrant, made))
-    text = f"JSON, {CONNECTIONS} connections; all tokens have been seen before."
-    return [
-        Table("tokens", "Reads with many tokens", RATE, (*COLUMNS, *_TIMES), _or_why(rows, [one, many]), [many.name],
-              text=text)
-    ]  # fmt: skip
+                note(bench, one, number, partial(_varying, bench, entrant, "authorization", bearers[:1]))
+                note(bench, many, number, partial(_varying, bench, entrant, "authorization", bearers))
+                note(bench, own, number, partial(_varying, bench, entrant, "x-request-id", request_ids))
+    text = (
+        f"JSON, {CONNECTIONS} connections; all tokens have been seen before. This server repeats a call whose bytes it "
+        "has seen, as in all other tables; one with a request id of its own it makes in full."
+    )
+    rows = _or_why(rows, [one, many, own])
+    columns = (*COLUMNS, *_TIMES)
+    return [Table("tokens", "Reads with many tokens", RATE, columns, rows, [many.name, own.name], text=text)]
 
 
-def _with_tokens(bench: Bench, entrant: Entrant, values: list[str]) -> Figures:
+def _varying(bench: Bench, entrant: Entrant, header: str, values: list[str]) -> Figures:
     call = entrant.target.call
-    call = replace(call, headers={**call.headers, "authorization": f"Bearer {VARIED}"})
+    call = replace(call, headers={**call.headers, header: VARIED})
     group = Group("reads", call, CONNECTIONS, len(values), values, entrant.target.reply)
-    # Each is verified once, before anything is measured.
-    varied.run(entrant.target.address, [group])
+    # Tokens are verified once, before anything is measured.
+    varied.run(entrant.target.address, [group.of(min(len(values), TOKENS))])
     calls = _calls(bench, entrant)
     before = entrant.running.cpu()
     reads = varied.run(entrant.target.address, [replace(group, calls=calls)])["reads"]
