@@ -346,6 +346,8 @@ class HTTP2Connection(asyncio.Protocol):
         self._take(size)
         if stream not in self._resets:
             self._reset_paid(stream, STREAM_CLOSED)
+        elif not size:
+            self._pay()
 
     def _end_body(self, request: Request) -> None:
         if request.missing:
@@ -453,6 +455,7 @@ class HTTP2Connection(asyncio.Protocol):
 
     def _on_late_block(self, flags: int, stream: int, block: bytes) -> None:
         """Take the trailers of a request, of which ASGI knows none, or refuse what is none."""
+        self._pay(1 + len(block) // _DEAR_BYTES)
         fields = self._reader.fields(block)
         request = self._streams.get(stream)
         if request is None:

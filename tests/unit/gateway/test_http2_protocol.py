@@ -646,6 +646,17 @@ async def test_frames_that_bring_nothing_end_the_connection_in_the_end(port: int
         assert (await other.get(1)).status == 200
 
 
+@pytest.mark.parametrize("late", [frame(DATA, 0, 1), frame(HEADERS, END_HEADERS | END_STREAM, 1, fields([("x", "y")]))])
+async def test_what_comes_for_a_stream_that_was_reset_is_left_alone_but_not_for_ever(port: int, late: bytes) -> None:
+    async with peer(port) as one:
+        one.send(one.request(1, head("/early", "POST"), last=False))
+        assert (await one.answer(1)).status == 413
+        one.send(late * 100)
+        assert (await one.get(3)).status == 200
+        one.send(late * 5_000)
+        assert (await one.goaway()).code == ENHANCE_YOUR_CALM
+
+
 async def test_calls_that_are_taken_back_over_and_over_end_the_connection(app: Application, port: int) -> None:
     async with peer(port) as other, peer(port) as one:
         for stream in range(1, 12_001, 2):
