@@ -80,7 +80,7 @@ _DEAR_BYTES: Final = 1024
 # What an answered call is worth of frames that bring nobody anything, and a frame of a body.
 _EARNED_BY_CALL: Final = 8
 _EARNED_BY_DATA: Final = 1
-# After the last word, for the peer to read it and close.
+# After an error, for the peer to read of it and close.
 _LINGER: Final = 1.0
 # Timers end up to so many seconds early.
 _EARLY: Final = 0.001
@@ -723,7 +723,8 @@ class HTTP2Connection(asyncio.Protocol):
                 self.transport.abort()
         else:
             self.transport.close()
-        self._gone_by = self._loop.time() + _LINGER
+        # Replies may still be on their way to a peer that has done nothing wrong.
+        self._gone_by = self._loop.time() + (_LINGER if code else self._served.header_timeout)
         self._look_at(self._gone_by)
 
     # Time.
