@@ -30,6 +30,7 @@ from gateway.hosts.http2_frames import (
     FRAME_SIZE_ERROR,
     HEAD,
     HEAD_BYTES,
+    HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
     LARGEST_FRAME_BYTES,
     LARGEST_STREAM,
@@ -50,7 +51,6 @@ from gateway.hosts.http2_frames import (
     ConnectionBroken,
     frame,
     goaway,
-    header_frames,
     rst_stream,
     settings,
     unpadded,
@@ -478,7 +478,7 @@ class HTTP2Connection(asyncio.Protocol):
         block = status_field(TOO_LARGE[0]) + write_fields(headers)
         # It is a hundred bytes; a peer that has left no room for them does without.
         is_whole = method != "HEAD" and len(body) <= min(sending.window, sending.initial_window)
-        sending.say(header_frames(stream, block, sending.max_frame_bytes, last=not is_whole))
+        sending.say_headers(stream, block, last=not is_whole)
         if is_whole:
             sending.window -= len(body)
             sending.say(frame(DATA, END_STREAM, stream, body))
@@ -516,25 +516,23 @@ class HTTP2Connection(asyncio.Protocol):
             self.sending.answer(_SETTINGS_ACK)
 
     def _take_settings(self, payload: bytes) -> None:
-        window = self.sending.initial_window
+        sending = self.sending
+        window = sending.initial_window
         for name, value in SETTING.iter_unpack(payload):
+            allowed = _SETTINGS.get(name)
+            if allowed is not None and not allowed[0] <= value <= allowed[1]:
+                raise ConnectionBroken(allowed[2], f"setting {name} is out of range")
             if name == INITIAL_WINDOW_SIZE:
-                if value > LARGEST_WINDOW:
-                    raise ConnectionBroken(FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
                 window = value
-            elif name == MAX_FRAME_SIZE:
-                if not DEFAULT_FRAME_BYTES <= value <= LARGEST_FRAME_BYTES:
-                    raise ConnectionBroken(PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
-                # Larger frames bring nothing here, and would let one stream hold up the others.
-            elif name == ENABLE_PUSH and value > 1:
-                raise ConnectionBroken(PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
-            # The size of its table is for an encoder that uses it.
-        if window != self.sending.initial_window:
-            change = window - self.sending.initial_window
-            self.sending.initial_window = window
-            for request in list(self._streams.values()):
-                if not request.outgoing.open_window(change):
-                    raise ConnectionBroken(FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE makes a window too large")
+            elif name == HEADER_TABLE_SIZE:
+                sending.resize_table(value)
+        change = window - sending.initial_window
+        if not change:
+            return
+        sending.initial_window = window
+        for request in list(self._streams.values()):
+            if not request.outgoing.open_window(change):
+                raise ConnectionBroken(FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE makes a window too large")
 
     def _on_push_promise(self, _flags: int, _stream: int, _payload: bytes) -> None:
         raise ConnectionBroken(PROTOCOL_ERROR, "PUSH_PROMISE of a client")
@@ -768,4 +766,11 @@ class HTTP2Connection(asyncio.Protocol):
 
 # Beside the flags of HEADERS: the frame itself was wrong.
 _SPOILT: Final = 0x100
+# What a setting may be, and what another value is (6.5.2). Frames larger than all peers take bring nothing here, and
+# would let one stream hold up the others.
+_SETTINGS: Final = {
+    ENABLE_PUSH: (0, 1, PROTOCOL_ERROR),
+    INITIAL_WINDOW_SIZE: (0, LARGEST_WINDOW, FLOW_CONTROL_ERROR),
+    MAX_FRAME_SIZE: (DEFAULT_FRAME_BYTES, LARGEST_FRAME_BYTES, PROTOCOL_ERROR),
+}
 _SETTINGS_ACK: Final = frame(SETTINGS, ACK, 0)

@@ -25,6 +25,9 @@ _WAITING_BYTES: Final = 64 * 1024
 _ALL_WAITING_BYTES: Final = 1024 * 1024
 # What a frame of a body is worth of frames that bring nobody anything.
 _EARNED: Final = 4
+# What a table may hold unless a peer says otherwise, and what says that it holds nothing (RFC 7541, 4.2 and 6.3).
+_TABLE_BYTES: Final = 4096
+_EMPTY_TABLE: Final = b"\x20"
 # So many answers to what the peer says are written while it does not read; then nothing more of it is read.
 _UNREAD_ANSWERS: Final = 256
 
@@ -41,6 +44,7 @@ class Sending:
         "_out",
         "_out_bytes",
         "_ready",
+        "_resizes",
         "_transport",
         "_waiting",
         "held",
@@ -67,6 +71,8 @@ class Sending:
         # What waits of all bodies.
         self.held = 0
         self.window = DEFAULT_WINDOW
+        # The next header block is to say that the table stays empty.
+        self._resizes = False
         # What the peer's settings say.
         self.initial_window = DEFAULT_WINDOW
         self.max_frame_bytes = DEFAULT_FRAME_BYTES
@@ -80,6 +86,18 @@ class Sending:
         elif not self._flushes:
             self._flushes = True
             self._loop.call_soon(self.flush)
+
+    def say_headers(self, stream: int, block: bytes, *, last: bool) -> None:
+        """Write a header block; `last` where nothing follows it."""
+        if self._resizes:
+            self._resizes = False
+            block = _EMPTY_TABLE + block
+        self.say(header_frames(stream, block, self.max_frame_bytes, last=last))
+
+    def resize_table(self, size: int) -> None:
+        """Take it that the peer's table for header blocks is smaller than at first: it waits to be told of its use."""
+        if size < _TABLE_BYTES:
+            self._resizes = True
 
     def say_data(self, size: int, written: bytes) -> None:
         """Write a frame of a body that takes `size` from the connection's window."""
@@ -206,7 +224,7 @@ class Outgoing:
 
     def head(self, block: bytes, *, last: bool = False) -> None:
         """Say a header block before the body; `last` where no body follows."""
-        self._sending.say(header_frames(self.number, block, self._sending.max_frame_bytes, last=last))
+        self._sending.say_headers(self.number, block, last=last)
         if last:
             self._end()
 
@@ -239,11 +257,10 @@ class Outgoing:
 
     def trailers(self, block: bytes) -> None:
         """Say what ends the stream after its body."""
-        frames = header_frames(self.number, block, self._sending.max_frame_bytes, last=True)
         if self._rest:
-            self._ending = frames
+            self._ending = block
         else:
-            self._sending.say(frames)
+            self._sending.say_headers(self.number, block, last=True)
             self._end()
 
     def open_window(self, size: int) -> bool:
@@ -282,7 +299,7 @@ class Outgoing:
             self._rest = b""
             self._at = 0
             if self._ending:
-                sending.say(self._ending)
+                sending.say_headers(self.number, self._ending, last=True)
             if self._ending is not None:
                 self._end()
         if not self.must_wait:

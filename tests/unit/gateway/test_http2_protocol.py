@@ -251,6 +251,19 @@ async def test_some_replies_have_no_body(port: int, path: str, method: str, stat
     assert (answer.status, answer.body, answer.reset) == (status, b"", None)
 
 
+async def test_a_peer_without_a_table_is_told_that_none_is_used(port: int) -> None:
+    closed = PREFACE + frame(SETTINGS, 0, 0, setting(4, 0))
+    async with peer(port, opening=closed) as one:
+        one.send(one.request(1, head("/trailers")))
+        await one.next(HEADERS, 1)
+        # The trailers wait; by the time they go out the peer has a smaller table, of which the first block is to tell.
+        one.send(frame(SETTINGS, 0, 0, setting(1, 0)), frame(WINDOW_UPDATE, 0, 1, number(100)))
+        one.decoder.max_allowed_table_size = 0
+        assert (await one.answer(1)).body == b"body"
+        one.send(frame(SETTINGS, 0, 0, setting(4, 100) + setting(1, 10)))
+        assert (await one.get(3)).status == 200
+
+
 async def test_headers_of_a_reply_may_take_many_frames(port: int) -> None:
     async with peer(port) as one:
         one.send(one.request(1, head("/head")))
