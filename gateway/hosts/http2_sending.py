@@ -111,7 +111,7 @@ class Sending:
         self.say(frames)
         if self.is_paused and self._is_reading:
             self._answers += 1
-            if self._answers > _UNREAD_ANSWERS:
+            if self._answers > _UNREAD_ANSWERS and not self._transport.is_closing():
                 self._is_reading = False
                 self._transport.pause_reading()
 
