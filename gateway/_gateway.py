@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -26,12 +26,12 @@ from gateway._protocol_connect import VERSION_HEADER, ConnectStream, ConnectUnar
 from gateway._protocol_grpc import GRPC
 from gateway._protocol_grpc_web import GRPCWeb
 from gateway._protocol_json import PlainJSON
-from gateway._repeats import Repeat, Repeats, begun, returned
+from gateway._repeats import Asked, Repeat, Repeats, begun, returned
 from gateway._route import Route, routes_of
 from gateway._router import Match, Router
 from gateway._status import refused
 from gateway._template import Template
-from gateway._types import ASGIApplication, Event, Handler, Headers, Receive, Reply, Scope, Send
+from gateway._types import ASGIApplication, Event, Handler, Headers, Metadata, Receive, Reply, Scope, Send
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _WITHOUT_TRAILERS: Final[tuple[int, grpc.StatusCode, str, Headers]] = (
 )
 # How many ways to ask for the same are kept; a caller may write one Content-Type in very many ways.
 _REMEMBERED: Final = 1024
-# In a scope: the digest of its request, where `at_once` was asked.
+# In a scope: what `at_once` has taken its request for, where it was asked.
 _ASKED: Final = "gateway.asked"
 _READS: Final = ("GET", "HEAD")
 _TOO_MANY_CALLS: Final = refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls run at once; try again later")
@@ -73,7 +73,7 @@ class _Spoken:
     in_trailers: bool
 
 
-class _Asked(NamedTuple):
+class _Target(NamedTuple):
     """What of a request says what it calls, and how."""
 
     method: str
@@ -106,6 +106,8 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         receive_timeout: seconds for the whole body of a request with one message to arrive.
         max_concurrent_calls: how many may run at once; one more is RESOURCE_EXHAUSTED, as under grpc.aio.
         max_url_bytes: the longest path and query together; beyond it the answer is 414.
+        repeat_regardless_of: metadata that differs from call to call and decides nothing but what `Repeatable.again`
+            makes of it, such as `traceparent`.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         receive_timeout: float = DEFAULT_RECEIVE_TIMEOUT,
         max_concurrent_calls: int = DEFAULT_MAX_CONCURRENT_CALLS,
         max_url_bytes: int = DEFAULT_MAX_URL_BYTES,
+        repeat_regardless_of: Collection[str] = (),
     ) -> None:
         super().__init__(application)
         self._cors = CORS(cors_origins)
@@ -128,7 +131,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         self._max_url_bytes = max_url_bytes
         self._running = 0
         self._watches = Watches()
-        self._repeats = Repeats()
+        self._repeats = Repeats(repeat_regardless_of)
         self._found: dict[_Key, tuple[_Spoken | None, Match[Route] | None]] = {}
         self._router: Router[Route] = Router()
         self._methods: dict[str, Method] = {}
@@ -237,9 +240,9 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         if scope["type"] != "http":
             await self._other_scope(scope, receive, send)
             return
-        asked: tuple[bytes | None] | None = scope.get(_ASKED)
-        digest = self._repeats.digest(scope) if asked is None else asked[0]
-        repeat = None if digest is None or asked is not None else self._repeats.get(digest)
+        before: Asked | None = scope.get(_ASKED)
+        digest, apart = self._repeats.asked(scope) if before is None else before
+        repeat = None if digest is None or before is not None else self._repeats.get(digest)
         if repeat is None:
             await self._serve(scope, receive, send, digest, self._receive_timeout)
             return
@@ -257,7 +260,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             finally:
                 lifetime.stop()
         is_whole = event["type"] == "http.request" and not event.get("more_body")
-        reply = self._repeated(repeat, scope, event.get("body", b"")) if is_whole else None
+        reply = self._repeated(repeat, scope, apart, event.get("body", b"")) if is_whole else None
         if reply is None:
             await self._serve(scope, returned(event, receive), send, digest, self._receive_timeout)
         else:
@@ -268,10 +271,9 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
 
         For a host that spares it a task, and the events of ASGI. The call in full follows with the same scope.
         """
-        digest = self._repeats.digest(scope)
-        scope[_ASKED] = (digest,)
+        digest, apart = scope[_ASKED] = self._repeats.asked(scope)
         repeat = None if digest is None else self._repeats.get(digest)
-        return None if repeat is None else self._repeated(repeat, scope, body)
+        return None if repeat is None else self._repeated(repeat, scope, apart, body)
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, digest: bytes | None, receive_timeout: float
@@ -293,7 +295,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         key = (method, raw_path, head.get(b"content-type"), head.get(VERSION_HEADER), trailers, bodyless)
         found = self._found.get(key)
         if found is None:
-            asked = _Asked(method, path, raw_path, query, head, bodyless)
+            asked = _Target(method, path, raw_path, query, head, bodyless)
             if method in _READS:
                 found = self._find_get(asked, self._served[trailers])
             else:
@@ -328,12 +330,12 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         elif call.repeatable is not None and (wanted := self._repeats.wants(scope, digest)) is not None:
             self._repeats.put(wanted, call.repeat())
 
-    def _repeated(self, repeat: Repeat, scope: Scope, body: bytes) -> Reply | None:
+    def _repeated(self, repeat: Repeat, scope: Scope, apart: Metadata, body: bytes) -> Reply | None:
         """Answer a request as one before it, if it is the same and nothing has changed."""
         if body != repeat.body:
             return None
         try:
-            metadata = repeat.again(peer_of(scope))
+            metadata = repeat.again(peer_of(scope), apart)
         except Exception as error:  # noqa: BLE001 - whatever it is, the call made in full says so to its caller
             _log.error("a call could not be repeated", exc_info=error)
             return None
@@ -354,7 +356,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
                 self._found.clear()
             self._found[key] = found
 
-    def _find(self, asked: _Asked, served: Mapping[bytes, _Spoken]) -> tuple[_Spoken | None, Match[Route] | None]:
+    def _find(self, asked: _Target, served: Mapping[bytes, _Spoken]) -> tuple[_Spoken | None, Match[Route] | None]:
         """Give what a request speaks and what it calls, each None where it is nothing that is served."""
         spoken = self._spoken_in(served, asked)
         if spoken is self._default and VERSION_HEADER in asked.head and self._is_rpc(asked.path):
@@ -369,7 +371,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         """Say whether a path names an RPC of an added service, be it one that does not exist."""
         return _RPC_PATH.fullmatch(path) is not None and path[1:].partition("/")[0] in self._services
 
-    def _find_get(self, asked: _Asked, served: Mapping[bytes, _Spoken]) -> tuple[_Spoken | None, Match[Route] | None]:
+    def _find_get(self, asked: _Target, served: Mapping[bytes, _Spoken]) -> tuple[_Spoken | None, Match[Route] | None]:
         """Give protocol and RPC of a GET that says it is Connect; on any path but an RPC's it is one like others."""
         parameters = query_parameters(asked.query)
         if parameters.get(b"connect") != b"v1" or asked.path not in self._methods:
@@ -378,7 +380,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         spoken = self._connect_gets.get(parameters.get(b"encoding", b""), self._connect_gets[b"json"])
         return spoken, self._readable.get(asked.path)
 
-    def _spoken_in(self, served: Mapping[bytes, _Spoken], asked: _Asked) -> _Spoken | None:
+    def _spoken_in(self, served: Mapping[bytes, _Spoken], asked: _Target) -> _Spoken | None:
         """Give what the request speaks: Content-Type; without a body, Accept; else JSON. None: a type not served."""
         content_type = asked.head.get(b"content-type")
         if asked.bodyless and (content_type is None or asked.method in _WITHOUT_BODY_BY_NATURE):
@@ -390,7 +392,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             return self._default
         return served.get(content_type) or served.get(_bare(content_type))
 
-    def _match(self, asked: _Asked, spoken: _Spoken | None) -> Match[Route] | None:
+    def _match(self, asked: _Target, spoken: _Spoken | None) -> Match[Route] | None:
         path = asked.path
         match = self._router.find(asked.method, path, asked.raw_path)
         if match is None and asked.method == "POST":

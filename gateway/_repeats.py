@@ -4,19 +4,20 @@ A client that asks again sends the same bytes, its token among them. What the ga
 make of these is known by then; only what may have changed meanwhile has to be looked at. That takes a tenth of a call.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
 from functools import partial
 from hashlib import sha256
-from itertools import chain
 from types import CoroutineType, coroutine
 from typing import Any, Final, Generic, NamedTuple
 
 from gateway._encoded_once import EncodedOnce, MessageType
 from gateway._types import Event, Metadata, Receive, Reply, Scope
 
-Again = Callable[[str], Metadata | None]
-"""Takes the caller's address, as `context.peer()` names it, and answers for one more call: gives its initial metadata,
-or None where something has changed, and then the call is made in full."""
+Again = Callable[[str, Metadata], Metadata | None]
+"""Takes the caller's address, as `context.peer()` names it, and that of the request's metadata which the gateway was
+told to repeat regardless of, and answers for one more call: gives its initial metadata, or None where something has
+changed, and then the call is made in full."""
 
 _REMEMBERED: Final = 4096
 
@@ -26,7 +27,7 @@ class Repeatable(Generic[MessageType]):
 
     Args:
         response: the message.
-        again: called for each further request of the same bytes, in place of interceptors and servicer. Whoever gives
+        again: called for each further request that is the same, in place of interceptors and servicer. Whoever gives
             it answers for all that these would have done: who may call, what is logged, what has changed.
     """
 
@@ -45,21 +46,41 @@ class Repeat(NamedTuple):
     again: Again
 
 
+class Asked(NamedTuple):
+    """A request: its digest, and what of its metadata stands apart from that."""
+
+    digest: bytes | None
+    apart: Metadata
+
+
+_NOTHING: Final = Asked(None, ())
+
+# Deadlines of a millisecond and more, as `_timeout` reads them.
+_GRPC_TIMEOUT: Final = re.compile(rb"[1-9][0-9]{0,7}[HMSm]|[1-9][0-9]{3,7}u|[1-9][0-9]{6,7}n")
+_CONNECT_TIMEOUT: Final = re.compile(rb"[1-9][0-9]{0,9}")
+
+
 class Repeats:
     """The last calls that may be repeated, by SHA-256 of their requests, so that no credentials are kept.
 
     A request is kept when it comes for the second time: of clients who send something new in every call nothing is.
+    Headers of the names in `regardless` are no part of it, and neither is a deadline: a repetition takes no time.
     """
 
-    def __init__(self, size: int = _REMEMBERED) -> None:
+    def __init__(self, regardless: Iterable[str] = (), size: int = _REMEMBERED) -> None:
         self._size = size
+        self._apart: dict[bytes, Callable[[bytes], object] | None] = {
+            **{name.lower().encode("ascii"): None for name in regardless},
+            b"grpc-timeout": _GRPC_TIMEOUT.fullmatch,
+            b"connect-timeout-ms": _CONNECT_TIMEOUT.fullmatch,
+        }
         self._known: dict[bytes, Repeat | None] = {}
         # Other paths do not pay for the digest.
         self._paths: set[Hashable] = set()
 
-    def digest(self, scope: Scope) -> bytes | None:
-        """Give the digest of a request without its body; None where no such request was ever repeatable."""
-        return _digest(scope) if scope["path"] in self._paths else None
+    def asked(self, scope: Scope) -> Asked:
+        """Take a request without its body; it has no digest where no such request was ever repeatable."""
+        return self._taken(scope) if scope["path"] in self._paths else _NOTHING
 
     def get(self, digest: bytes) -> Repeat | None:
         """Give the call that a request repeats, should its body be the same."""
@@ -71,7 +92,7 @@ class Repeats:
             # A path is an RPC's or a rule's; the many that a variable makes are as good as one each.
             if len(self._paths) < self._size:
                 self._paths.add(scope["path"])
-            digest = _digest(scope)
+            digest = self._taken(scope).digest
         if digest is None or digest in self._known:
             return digest
         self._put(digest, None)
@@ -87,20 +108,30 @@ class Repeats:
             del self._known[next(iter(self._known))]
         self._known[digest] = repeat
 
-
-def _digest(scope: Scope) -> bytes | None:
-    extensions = scope.get("extensions")
-    trailers = "trailers" if extensions and "http.response.trailers" in extensions else ""
-    about = f"{scope['method']}\n{scope.get('scheme', '')}\n{scope.get('root_path', '')}\n{trailers}"
-    parts = [
-        about.encode("utf-8", "replace"),
-        scope.get("raw_path") or scope["path"].encode("utf-8", "replace"),
-        scope.get("query_string", b""),
-        *chain.from_iterable(scope["headers"]),
-    ]
-    request = b"\n".join(parts)
-    # Nothing that HTTP lets through has a line break; where a host lets it, two requests could look the same.
-    return sha256(request).digest() if request.count(b"\n") == len(parts) + 2 else None
+    def _taken(self, scope: Scope) -> Asked:
+        extensions = scope.get("extensions")
+        trailers = "trailers" if extensions and "http.response.trailers" in extensions else ""
+        about = f"{scope['method']}\n{scope.get('scheme', '')}\n{scope.get('root_path', '')}\n{trailers}"
+        parts: list[bytes] = [
+            about.encode("utf-8", "replace"),
+            scope.get("raw_path") or scope["path"].encode("utf-8", "replace"),
+            scope.get("query_string", b""),
+        ]
+        apart: Metadata = ()
+        known_apart = self._apart
+        for header in scope["headers"]:
+            if header[0] not in known_apart:
+                parts += header
+                continue
+            name, value = header
+            is_good = known_apart[name]
+            if is_good is None:
+                apart += ((name.decode("ascii"), value.decode("latin-1")),)
+            elif not is_good(value):
+                parts += header
+        request = b"\n".join(parts)
+        # Nothing that HTTP lets through has a line break; where a host lets it, two requests could look the same.
+        return Asked(sha256(request).digest() if request.count(b"\n") == len(parts) + 2 else None, apart)
 
 
 def begun(receive: Receive) -> tuple[Event | None, Receive]:

@@ -29,7 +29,7 @@ from server.identity.local_user import load_or_create_local_user, may_have_local
 from server.identity.requirements import read_requirements
 from server.identity.users import SystemUser, parse_system_users
 from server.instances import Instances
-from server.interceptors.access_log import AccessLog
+from server.interceptors.access_log import OF_ONE_CALL, AccessLog
 from server.interceptors.authentication import Authentication
 from server.interceptors.drain import Drain
 from server.interceptors.encoded_once import Encode
@@ -149,6 +149,7 @@ async def serve_from(
             receive_timeout=settings.http.receive_timeout.total_seconds(),
             max_concurrent_calls=settings.http.max_concurrent_calls,
             max_url_bytes=settings.http.max_url_bytes,
+            repeat_regardless_of=OF_ONE_CALL,
         )
         # What the gateway does by itself.
         on_grpc = Layers((*layers, Undecodable(), Encode()))

@@ -21,8 +21,6 @@ class Call:
     instance: Instance | None = None
     instance_id: str | None = None
     failure: DomainError | None = None
-    # Whether the caller chose the request id.
-    names_itself: bool = False
     # Tells whether the same may be done once more for the same request; None where that cannot be told at once.
     again: Again | None = None
     # Why the call was refused, in words for the log alone.

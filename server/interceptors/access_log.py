@@ -5,7 +5,7 @@ import functools
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any
 
 import grpc
@@ -16,6 +16,20 @@ from server.call import Call, current_call
 from server.interceptors.layers import Behaviour, Context, Handler, Layer, responses
 
 REQUEST_ID = "x-request-id"
+# What callers and the proxies between send anew with every call, and nothing here reads but the request id.
+OF_ONE_CALL = (
+    REQUEST_ID,
+    "baggage",
+    "traceparent",
+    "tracestate",
+    "x-amzn-trace-id",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-spanid",
+    "x-b3-traceid",
+    "x-cloud-trace-context",
+    "x-forwarded-for",
+)
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -32,8 +46,7 @@ class AccessLog(Layer):
 
     def opened(self, details: grpc.HandlerCallDetails, handler: Handler | None) -> None:
         """Open the call before anything else looks at it."""
-        given = _given_id(details)
-        call = Call(details.method, given or _new_id(), names_itself=given is not None)
+        call = Call(details.method, _request_id(details.invocation_metadata))
         current_call.set(call)
         if handler is None:
             # Nothing will run, and the front answers by itself.
@@ -57,13 +70,12 @@ class AccessLog(Layer):
             return Repeatable(response.response, functools.partial(self._again, response.again, call, protocol))
         return response
 
-    def _again(self, inner: Again, call: Call, protocol: str, peer: str) -> Metadata | None:
+    def _again(self, inner: Again, call: Call, protocol: str, peer: str, apart: Metadata) -> Metadata | None:
         """Log one more call that is the same but for its request id, and send that back."""
         started = time.perf_counter()
-        if inner(peer) is None:
+        if inner(peer, apart) is None:
             return None
-        if not call.names_itself:
-            call.request_id = _new_id()
+        call.request_id = _request_id(apart)
         self._write(call, protocol, "OK", time.perf_counter() - started, peer)
         return ((REQUEST_ID, call.request_id),)
 
@@ -85,14 +97,10 @@ class AccessLog(Layer):
             self._write(call, getattr(context, "protocol", "grpc"), code, time.perf_counter() - started, peer)
 
 
-def _given_id(details: grpc.HandlerCallDetails) -> str | None:
-    for key, value in details.invocation_metadata:
+def _request_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    for key, value in metadata:
         if key == REQUEST_ID and isinstance(value, str) and _ACCEPTABLE.fullmatch(value):
             return value
-    return None
-
-
-def _new_id() -> str:
     # It tells calls apart and guards nothing.
     return f"{random.getrandbits(64):016x}"
 

@@ -75,7 +75,9 @@ class Authentication(Layer):
         """Return one that leaves the message of a refused call alone."""
         return functools.partial(_deserialize, inner)
 
-    def _again(self, claims: Claims, presented: Presented, instance: Instance, _peer: str) -> Metadata | None:
+    def _again(
+        self, claims: Claims, presented: Presented, instance: Instance, _peer: str, _apart: Metadata
+    ) -> Metadata | None:
         try:
             return () if self._authorizer.still_admits(claims, presented, instance) else None
         except DomainError:

@@ -16,7 +16,7 @@ READS_FOR_AN_ADD: Final = 19
 ADDERS: Final = 8
 TOKENS: Final = 1_000
 # More than the server could remember calls of.
-REQUEST_IDS: Final = 50_000
+AGENTS: Final = 50_000
 ADDS: Final = "adds_per_second"
 
 _TIMES: Final = (
@@ -61,19 +61,19 @@ def _reads(bench: Bench, entrant: Entrant, *, adding: bool) -> Figures:
 
 def tokens(bench: Bench) -> list[Table]:
     """Measure reads with one token, with a thousand that take turns, and such as repeat none."""
-    one, many, own = Row("one token"), Row(f"{TOKENS:,} tokens"), Row("one token, each call with its own request id")
+    one, many, own = Row("one token"), Row(f"{TOKENS:,} tokens"), Row("one token, each call with another user-agent")
     with entrants(bench, [lineup.OURS], "json") as (rows, found):
         for entrant in found:
             assert entrant.running.data is not None
             bearers = [f"Bearer {token}" for token in ours.tokens(entrant.running.data, TOKENS)]
-            request_ids = [f"bench-{number:05}" for number in range(REQUEST_IDS)]
+            agents = [f"bench/{number:05}" for number in range(AGENTS)]
             for number in range(bench.rounds):
                 note(bench, one, number, partial(_varying, bench, entrant, "authorization", bearers[:1]))
                 note(bench, many, number, partial(_varying, bench, entrant, "authorization", bearers))
-                note(bench, own, number, partial(_varying, bench, entrant, "x-request-id", request_ids))
+                note(bench, own, number, partial(_varying, bench, entrant, "user-agent", agents))
     text = (
         f"JSON, {CONNECTIONS} connections; all tokens have been seen before. This server repeats a call whose bytes it "
-        "has seen, as in all other tables; one with a request id of its own it makes in full."
+        "has seen, as in all other tables; one that differs from all before it is made in full."
     )
     rows = _or_why(rows, [one, many, own])
     columns = (*COLUMNS, *_TIMES)

@@ -22,6 +22,7 @@ class Answers:
     def __init__(self) -> None:
         self.ran = 0
         self.repeated: list[str] = []
+        self.given: list[Metadata] = []
         self.holds = True
         self.error: Exception | None = None
         self.response = EncodedOnce(EchoReply(text="again"))
@@ -31,12 +32,13 @@ class Answers:
         await context.send_initial_metadata((("x-number", f"full {self.ran}"),))
         return Repeatable(self.response, self.again)
 
-    def again(self, peer: str) -> Metadata | None:
+    def again(self, peer: str, apart: Metadata) -> Metadata | None:
         if self.error is not None:
             raise self.error
         if not self.holds:
             return None
         self.repeated.append(peer)
+        self.given.append(apart)
         return (("x-number", f"again {len(self.repeated)}"),)
 
 
@@ -54,7 +56,7 @@ def answers(servicer: EchoServicer) -> Answers:
 @pytest.fixture
 async def repeating(make_gateway: MakeGateway, answers: Answers) -> Gateway:
     """Give a gateway that repeats `post`: it has seen it twice."""
-    gateway = make_gateway(receive_timeout=0.2)
+    gateway = make_gateway(receive_timeout=0.2, repeat_regardless_of=["X-Trace", "x-other"])
     for _ in range(2):
         assert (await post(gateway)).status == 200
     return gateway
@@ -124,6 +126,32 @@ async def test_headers_that_run_together_differ(repeating: Gateway, answers: Ans
         for _ in range(2):
             await post(repeating, headers=headers)
     assert answers.repeated == []
+
+
+async def test_headers_that_decide_nothing_may_differ(repeating: Gateway, answers: Answers) -> None:
+    await post(repeating, headers={"x-trace": "1", "x-other": "2"})
+    await post(repeating, headers=[(b"x-trace", b"1"), (b"x-trace", b"2")])
+    await post(repeating, headers={"x-third": "1"})
+    assert answers.given == [(("x-trace", "1"), ("x-other", "2")), (("x-trace", "1"), ("x-trace", "2"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("grpc-timeout", "1S"), ("grpc-timeout", "12345678u"), ("grpc-timeout", "1m"), ("connect-timeout-ms", "5000")],
+)
+async def test_a_deadline_is_no_part_of_a_request(repeating: Gateway, answers: Answers, name: str, value: str) -> None:
+    assert (await post(repeating, headers={name: value})).status == 200
+    assert answers.given == [()]
+
+
+@pytest.mark.parametrize("value", ["0S", "1n", "999u", "1", "x", "123456789S", "-1S", ""])
+async def test_one_that_is_none_or_next_to_none_is_the_calls_in_full(
+    repeating: Gateway, answers: Answers, value: str
+) -> None:
+    for _ in range(3):
+        await post(repeating, headers={"grpc-timeout": value})
+    # What can still be met may be repeated, by requests that say just that.
+    assert len(answers.repeated) <= 1
 
 
 async def test_the_caller_may_be_another(repeating: Gateway, answers: Answers) -> None:

@@ -13,7 +13,7 @@ from server.domain.errors import StoreUnavailable
 from server.domain.model import Instance
 from server.identity.authorizer import Authorizer
 from server.identity.requirements import read_requirements
-from server.interceptors.access_log import AccessLog
+from server.interceptors.access_log import OF_ONE_CALL, AccessLog
 from server.interceptors.authentication import Authentication
 from server.interceptors.errors import Errors
 from server.interceptors.layers import Layers
@@ -48,7 +48,8 @@ class Served:
         }
         authorizer = Authorizer(users, EXTERNAL_URL, self.instances, clock=self.clock)
         requirements = read_requirements(("zitadel.admin.v1.AdminService",))
-        self.gateway = Gateway(interceptors=[Layers([AccessLog(), Errors(), Authentication(authorizer, requirements)])])
+        layers = Layers([AccessLog(), Errors(), Authentication(authorizer, requirements)])
+        self.gateway = Gateway(interceptors=[layers], repeat_regardless_of=OF_ONE_CALL)
         add_AdminServiceServicer_to_server(AdminServicer(), cast("Any", self.gateway))
         self.tokens = {name: token(claims(name), "ec") for name in users}
 
@@ -115,11 +116,13 @@ async def test_each_repetition_is_logged_with_a_request_id_of_its_own() -> None:
     structlog.configure(processors=[capture])
     served = Served()
     sent_back = [(await served.call()).header("x-request-id") for _ in range(6)]
-    named = [(await served.call(**{"x-request-id": "mine"})).header("x-request-id") for _ in range(4)]
+    named = [(await served.call(**{"x-request-id": f"mine-{n}"})).header("x-request-id") for n in range(4)]
+    assert (await served.call(**{"x-request-id": "not acceptable"})).header("x-request-id") != "not acceptable"
+    capture.entries.pop()
     structlog.reset_defaults()
-    assert served.kept == 2
+    assert served.kept == 1
     assert len(set(sent_back)) == 6
-    assert named == ["mine"] * 4
+    assert named == [f"mine-{n}" for n in range(4)]
     assert [entry["request_id"] for entry in capture.entries] == sent_back + named
     for entry in capture.entries:
         assert (entry["code"], entry["protocol"], entry["user_id"], entry["instance_id"], entry["peer"]) == (
