@@ -42,7 +42,7 @@ $(VENV)/setup-pyvoy: requirements/pyvoy.txt $(VENV)/setup
 setup: $(VENV)/setup ## set up .venv with the server and its locked dependencies
 
 .PHONY: pyvoy
-pyvoy: $(VENV)/setup-pyvoy ## add the fast host, for instanced serve --host pyvoy
+pyvoy: $(VENV)/setup-pyvoy ## add Envoy with Python inside, for instanced serve --host pyvoy
 
 .PHONY: run
 run: $(VENV)/setup ## serve everything on 127.0.0.1:8080, and gRPC alone on 127.0.0.1:50051

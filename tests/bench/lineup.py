@@ -120,7 +120,7 @@ CONSTANT_OURS: Final = Peer(
     "constant bytes on the default host", python("constant.on_default_host"), _by_protocol(wire.JSON)
 )
 CONSTANT_PYVOY: Final = Peer(
-    "constant bytes on the fast host", python("constant.on_pyvoy_host"), _by_protocol(wire.JSON)
+    "constant bytes on pyvoy", python("constant.on_pyvoy_host"), _by_protocol(wire.JSON)
 )
 
 LIMITS: Final[tuple[Contender, ...]] = (CONSTANT, CONSTANT_OURS, CONSTANT_PYVOY)

@@ -21,7 +21,8 @@ def _of_both(*peers: tuple[lineup.Peer, float]) -> Sequence[Aim]:
 AIMS: Final[Mapping[str, Sequence[Aim]]] = {
     "grpc": (
         Aim(_NATIVE, lineup.GRPC_AIO.name, at_least=0.9),
-        Aim(_OURS, lineup.GRPC_AIO.name, at_least=0.9),
+        Aim(_OURS, lineup.GRPC_AIO.name, at_least=3),
+        Aim(_OURS, lineup.GRPC_GO.name, at_least=0.4),
         Aim(_PYVOY, lineup.GRPC_AIO.name, at_least=3),
         Aim(_PYVOY, lineup.GRPC_GO.name, at_least=0.4),
     ),
