@@ -26,6 +26,8 @@ _UNKNOWN: Final = Status(grpc.StatusCode.UNKNOWN, "unexpected error in the servi
 _UNENCODABLE: Final = Status(grpc.StatusCode.INTERNAL, "the response could not be encoded")
 _STOPPING: Final = Status(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
 
+_LONGEST_REPEATED_BODY: Final = 1024
+
 # A piece of a body may unpack to very many small messages; other calls get their turn among them.
 _TURN: Final = 100
 
@@ -297,6 +299,9 @@ class Call:
     def repeat(self) -> Repeat | None:
         """Give what repeats the call, once it was answered; None where another request could be answered otherwise."""
         if self.repeatable is None or self._body is None or self._head_only or self._started:
+            return None
+        if len(self._body) > _LONGEST_REPEATED_BODY:
+            # It would have to be kept, to be compared.
             return None
         response, end, compress = self._answer
         if response is None or end.trailing:

@@ -106,14 +106,14 @@ class Authorizer:
         instance = self._instances.known_by_domain(host.name) if host.may_be_domain else None
         return None if instance is None else _judged(instance, claims)
 
-    def still_admits(self, claims: Claims, presented: Presented, instance: Instance) -> bool:
-        """Tell whether `admit_known` would return the same for the same once more, `authenticate` included.
+    def still_admits(self, claims: Claims, host: str, instance: Instance) -> bool:
+        """Tell whether `admit_known` would return `instance` for the same once more, `authenticate` included.
 
         Users, their keys and their roles stay as they are while the server runs; time goes on, and instances change.
         """
-        if presented.host is None or not claims.valid_from <= self._clock() < claims.valid_until:
+        if not claims.valid_from <= self._clock() < claims.valid_until:
             return False
-        return self._instances.known_by_domain(asked_host(presented.host).name) is instance
+        return self._instances.known_by_domain(asked_host(host).name) is instance
 
     async def admit(self, requirement: Requirement, claims: Claims, presented: Presented) -> Instance | None:
         """Do the second half: audience, permission, instance.

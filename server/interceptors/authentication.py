@@ -48,7 +48,8 @@ class Authentication(Layer):
                 waiting = self._admit(call, requirement, claims, presented)
             else:
                 call.instance_id = instance.id
-                call.again = functools.partial(self._again, claims, presented, instance)
+                if presented.host is not None:
+                    call.again = functools.partial(self._again, claims, presented.host, instance)
         except DomainError as error:
             call.failure = error
         except Exception as error:  # noqa: BLE001 - outside of a behaviour it would end the call with no status of ours
@@ -75,11 +76,9 @@ class Authentication(Layer):
         """Return one that leaves the message of a refused call alone."""
         return functools.partial(_deserialize, inner)
 
-    def _again(
-        self, claims: Claims, presented: Presented, instance: Instance, _peer: str, _apart: Metadata
-    ) -> Metadata | None:
+    def _again(self, claims: Claims, host: str, instance: Instance, _peer: str, _apart: Metadata) -> Metadata | None:
         try:
-            return () if self._authorizer.still_admits(claims, presented, instance) else None
+            return () if self._authorizer.still_admits(claims, host, instance) else None
         except DomainError:
             # The call in full says why.
             return None

@@ -251,6 +251,16 @@ async def test_only_what_went_well_and_is_said_in_full_is_kept(
     assert answers.repeated == []
 
 
+@pytest.mark.parametrize(("size", "repeated"), [(1000, 2), (2000, 0)])
+async def test_of_long_bodies_nothing_is_kept(
+    make_gateway: MakeGateway, answers: Answers, size: int, repeated: int
+) -> None:
+    gateway = make_gateway()
+    for _ in range(4):
+        await post(gateway, b'{"text":"%s"}' % (b"a" * size))
+    assert len(answers.repeated) == repeated
+
+
 async def test_very_many_different_calls_are_not_kept(repeating: Gateway) -> None:
     repeating._repeats._size = 16
     for number in range(50):
