@@ -119,9 +119,7 @@ CONSTANT: Final = Peer("constant bytes on uvicorn", python("constant.on_uvicorn"
 CONSTANT_OURS: Final = Peer(
     "constant bytes on the default host", python("constant.on_default_host"), _by_protocol(wire.JSON)
 )
-CONSTANT_PYVOY: Final = Peer(
-    "constant bytes on pyvoy", python("constant.on_pyvoy_host"), _by_protocol(wire.JSON)
-)
+CONSTANT_PYVOY: Final = Peer("constant bytes on pyvoy", python("constant.on_pyvoy_host"), _by_protocol(wire.JSON))
 
 LIMITS: Final[tuple[Contender, ...]] = (CONSTANT, CONSTANT_OURS, CONSTANT_PYVOY)
 ALL: Final[tuple[Contender, ...]] = (
