@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from types import CoroutineType, coroutine
 from typing import Any, Final, Generic, NamedTuple
 
@@ -19,7 +20,7 @@ Again = Callable[[str, Metadata], Metadata | None]
 told to repeat regardless of, and answers for one more call: gives its initial metadata, or None where something has
 changed, and then the call is made in full."""
 
-_REMEMBERED: Final = 4096
+_REMEMBERED: Final = 10_000
 
 
 class Repeatable(Generic[MessageType]):
@@ -118,17 +119,19 @@ class Repeats:
             scope.get("query_string", b""),
         ]
         apart: Metadata = ()
-        known_apart = self._apart
-        for header in scope["headers"]:
-            if header[0] not in known_apart:
-                parts += header
-                continue
-            name, value = header
-            is_good = known_apart[name]
-            if is_good is None:
-                apart += ((name.decode("ascii"), value.decode("latin-1")),)
-            elif not is_good(value):
-                parts += header
+        headers = scope["headers"]
+        if self._apart.keys().isdisjoint(dict(headers)):
+            parts += chain.from_iterable(headers)
+        else:
+            for name, value in headers:
+                if name not in self._apart:
+                    parts += (name, value)
+                    continue
+                is_good = self._apart[name]
+                if is_good is None:
+                    apart += ((name.decode("ascii"), value.decode("latin-1")),)
+                elif not is_good(value):
+                    parts += (name, value)
         request = b"\n".join(parts)
         # Nothing that HTTP lets through has a line break; where a host lets it, two requests could look the same.
         return Asked(sha256(request).digest() if request.count(b"\n") == len(parts) + 2 else None, apart)
