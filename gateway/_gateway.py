@@ -26,7 +26,7 @@ from gateway._protocol_connect import VERSION_HEADER, ConnectStream, ConnectUnar
 from gateway._protocol_grpc import GRPC
 from gateway._protocol_grpc_web import GRPCWeb
 from gateway._protocol_json import PlainJSON
-from gateway._repeats import Asked, Repeat, Repeats, begun, returned
+from gateway._repeats import Asked, Repeat, Repeats, returned
 from gateway._route import Route, routes_of
 from gateway._router import Match, Router
 from gateway._status import refused
@@ -246,19 +246,17 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         if repeat is None:
             await self._serve(scope, receive, send, digest, self._receive_timeout)
             return
-        event, receive = begun(receive)
-        if event is None:
-            # As any other body this one may not arrive.
-            lifetime = Lifetime(self._watches, receive, self._receive_timeout)
-            try:
-                event = await receive()
-            except asyncio.CancelledError:
-                if lifetime.resume() is None:
-                    raise
-                await self._serve(scope, receive, send, digest, 0.0)
-                return
-            finally:
-                lifetime.stop()
+        # As any other body this one may not arrive.
+        lifetime = Lifetime(self._watches, receive, self._receive_timeout)
+        try:
+            event = await receive()
+        except asyncio.CancelledError:
+            if lifetime.resume() is None:
+                raise
+            await self._serve(scope, receive, send, digest, 0.0)
+            return
+        finally:
+            lifetime.stop()
         is_whole = event["type"] == "http.request" and not event.get("more_body")
         reply = self._repeated(repeat, scope, apart, event.get("body", b"")) if is_whole else None
         if reply is None:

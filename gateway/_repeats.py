@@ -5,12 +5,10 @@ make of these is known by then; only what may have changed meanwhile has to be l
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from itertools import chain
-from types import CoroutineType, coroutine
-from typing import Any, Final, Generic, NamedTuple
+from typing import Final, Generic, NamedTuple
 
 from gateway._encoded_once import EncodedOnce, MessageType
 from gateway._types import Event, Metadata, Receive, Reply, Scope
@@ -77,7 +75,7 @@ class Repeats:
         }
         self._known: dict[bytes, Repeat | None] = {}
         # Other paths do not pay for the digest.
-        self._paths: set[Hashable] = set()
+        self._paths: set[str] = set()
 
     def asked(self, scope: Scope) -> Asked:
         """Take a request without its body; it has no digest where no such request was ever repeatable."""
@@ -135,47 +133,6 @@ class Repeats:
         request = b"\n".join(parts)
         # Nothing that HTTP lets through has a line break; where a host lets it, two requests could look the same.
         return Asked(sha256(request).digest() if request.count(b"\n") == len(parts) + 2 else None, apart)
-
-
-def begun(receive: Receive) -> tuple[Event | None, Receive]:
-    """Give the next event if it is there, and a `receive` that gives what follows.
-
-    Of most requests the body is there with the headers, and nothing has to watch over its arrival.
-    """
-    step = receive()
-    if not isinstance(step, CoroutineType):
-        return None, _after(step, receive)
-    try:
-        waiting = step.send(None)
-    except StopIteration as done:
-        return done.value, receive
-    return None, _after(_rest(step, waiting), receive)
-
-
-@coroutine
-def _rest(step: Coroutine[Any, Any, Event], waiting: Any) -> Generator[Any, Any, Event]:  # noqa: ANN401 - what it awaits
-    """Go on with a coroutine whose first step was made: it yielded what it waits for."""
-    while True:
-        try:
-            sent = yield waiting
-        except BaseException as error:  # noqa: BLE001 - it is the coroutine's
-            resume = partial(step.throw, error)
-        else:
-            resume = partial(step.send, sent)
-        try:
-            waiting = resume()
-        except StopIteration as done:
-            event: Event = done.value
-            return event
-
-
-def _after(first: Awaitable[Event], receive: Receive) -> Receive:
-    waiting = [first]
-
-    async def receive_next() -> Event:
-        return await (waiting.pop() if waiting else receive())
-
-    return receive_next
 
 
 def returned(event: Event, receive: Receive) -> Receive:

@@ -10,7 +10,6 @@ JSON form of the gateway's errors.
 """
 
 import asyncio
-import contextvars
 import math
 import re
 from collections import deque
@@ -22,7 +21,7 @@ import httptools
 from gateway._types import Headers, Scope
 from gateway.hosts.answers import MALFORMED, TOO_LARGE, TOO_SLOW, Reason
 from gateway.hosts.http1_request import Request, refusal
-from gateway.hosts.served import Address, Served, address
+from gateway.hosts.served import Address, Alarm, Served, address
 
 # What of a body may wait for the application before the peer is no longer read.
 _MAX_UNREAD_BYTES: Final = 64 * 1024
@@ -50,11 +49,11 @@ class _Refuse(Exception):
 class HTTP1Connection(asyncio.Protocol):
     """One connection: what the parser finds in its bytes, the order of its replies, how much and how long it may take.
 
-    There is one timer. Most deadlines are moved or dropped long before they are reached, so it is left as it is when
-    that happens, and looks at `_deadline` when it goes off.
+    When its alarm goes off it looks at `_deadline`.
     """
 
     __slots__ = (
+        "_alarm",
         "_chunk_bytes",
         "_client",
         "_deadline",
@@ -77,19 +76,15 @@ class HTTP1Connection(asyncio.Protocol):
         "_served",
         "_server",
         "_target",
-        "_timer",
-        "_timer_at",
         "_version",
         "_waiting",
         "_writable",
-        "tasks",
         "transport",
         "write_paused",
     )
 
     def __init__(self, served: Served) -> None:
         self._served = served
-        self.tasks = served.tasks
         self.transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
@@ -122,8 +117,7 @@ class HTTP1Connection(asyncio.Protocol):
         self._head_is_timed = True
         # The one that is answered began in the bytes that are being parsed.
         self._is_new = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._alarm = Alarm(self._look)
 
     # What the transport says.
 
@@ -141,9 +135,7 @@ class HTTP1Connection(asyncio.Protocol):
         """Tell the running call."""
         self._served.connections.discard(self)
         self._ignores = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         self._waiting.clear()
         if self._running is not None:
             self._running.disconnect()
@@ -334,6 +326,10 @@ class HTTP1Connection(asyncio.Protocol):
         if self._read_paused:
             self.read_on()
 
+    def ended(self, request: Request) -> None:
+        """Forget the task of a request."""
+        self._served.ended(request)
+
     def close(self) -> None:
         """Close the connection; a peer that does not take what was written gets `header_timeout` to do so."""
         self._ignores = True
@@ -362,15 +358,7 @@ class HTTP1Connection(asyncio.Protocol):
 
     def _run(self, request: Request) -> None:
         self._running = request
-        # Requests of one connection have nothing in common, and whatever started the host neither.
-        # The name is given as asyncio takes 2 µs to make one, and by the class as create_task lets it do so first.
-        request.task = task = asyncio.Task(
-            request.run(self._served.application),
-            loop=self._loop,
-            name=request.scope["path"],
-            context=contextvars.Context(),
-        )
-        self.tasks.add(task)
+        self._served.start(request)
 
     def _decline(self, data: bytes, end_of_head: int) -> bool:
         """Serve the request that offers another protocol, of which clients must expect that it is not taken up.
@@ -442,17 +430,10 @@ class HTTP1Connection(asyncio.Protocol):
 
     def _end_in(self, seconds: float) -> None:
         """Let the peer go unless something happens within so many seconds."""
-        now = self._loop.time()
-        self._deadline = deadline = now + seconds
-        if deadline < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = deadline
-            self._timer = self._loop.call_later(seconds, self._look)
+        self._deadline = deadline = self._loop.time() + seconds
+        self._alarm.set(deadline)
 
     def _look(self) -> None:
-        self._timer = None
-        self._timer_at = math.inf
         left = self._deadline - self._loop.time()
         if left > _EARLY:
             if self._deadline < math.inf:

@@ -1,27 +1,23 @@
 """One request of an HTTP/1.1 connection and its reply, as an ASGI application sees them.
 
-ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html (version 2.4: to send to a caller who is gone is an OSError).
 HTTP/1.1: RFC 9112.
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from gateway._types import ASGIApplication, AtOnce, Event, Header, Scope
-from gateway.hosts.answers import FAILED, STOPPING, CallerGone, Reason, answer
-
-_log = logging.getLogger(__name__)
+from gateway._types import Event, Header, Reply, Scope
+from gateway.hosts.answers import CallerGone, Reason, answer
+from gateway.hosts.request import BODILESS, HostedRequest, length_of, missing_after
 
 
 class Connection(Protocol):
     """What a request needs of the connection that it came on."""
 
     transport: asyncio.Transport
-    tasks: set[asyncio.Task[None]]
     write_paused: bool
 
     async def drain(self) -> None:
@@ -32,6 +28,9 @@ class Connection(Protocol):
 
     def replied(self, request: "Request") -> None:
         """Go on to the next request; the reply to this one is whole."""
+
+    def ended(self, request: "Request") -> None:
+        """Take it that the application is done."""
 
     def close(self) -> None:
         """Close the connection once the peer has taken what was written."""
@@ -76,7 +75,6 @@ _STATUS_LINES: Final = {status: f"HTTP/1.1 {status} {_phrase(status)}".encode() 
 # Two line breaks, where lines are joined by one.
 _END_OF_HEAD: Final = (b"", b"")
 _LAST_CHUNK: Final = b"0\r\n\r\n"
-_BODILESS: Final = frozenset({204, 304})
 
 # What the names of a reply's headers become on the wire, and mean; a reply has few that no other has.
 _names: Final[dict[bytes, tuple[bytes, int]]] = {}
@@ -100,8 +98,8 @@ def refusal(reason: Reason) -> bytes:
     return b"\r\n".join((*lines, *_END_OF_HEAD)) + body
 
 
-class Request:
-    """One request: what has arrived of it, and how far its reply is.
+class Request(HostedRequest):
+    """One request, and how far its reply is.
 
     Args:
         connection: that it came on.
@@ -109,39 +107,15 @@ class Request:
         keep_alive: whether another request may follow on the connection.
     """
 
-    # The default host makes one for each call.
-    __slots__ = (
-        "_arrived",
-        "_asked",
-        "_body",
-        "_connection",
-        "_end_was_read",
-        "_ending",
-        "_head",
-        "_missing",
-        "_state",
-        "disconnected",
-        "is_answered",
-        "keep_alive",
-        "more_body",
-        "scope",
-        "task",
-    )
+    __slots__ = ("_asked", "_connection", "_ending", "_head", "_missing", "_state", "keep_alive")
 
     def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool) -> None:
+        super().__init__(scope)
         self._connection = connection
-        self.scope = scope
         self.keep_alive = keep_alive
-        self.task: asyncio.Task[None]
-        self.disconnected = False
-        # The request's body: what has arrived and was not received yet, and whether there is more to come.
-        self._body: bytes | bytearray = b""
-        self.more_body = True
-        self._end_was_read = False
+        # Whether the peer was asked for more of the body.
         self._asked = False
-        self._arrived: asyncio.Event | None = None
         # The reply.
-        self.is_answered = False
         self._state = _NOTHING
         self._head = b""
         self._ending = _BY_LENGTH
@@ -154,48 +128,10 @@ class Request:
         """Whether nothing of the reply has been written."""
         return self._state < _WRITTEN
 
-    def feed(self, piece: bytes) -> int:
-        """Take a piece of the body; return how many bytes of it wait to be received."""
-        if not self._body:
-            self._body = piece
-        else:
-            if isinstance(self._body, bytes):
-                self._body = bytearray(self._body)
-            self._body += piece
-        if self._arrived is not None:
-            self._arrived.set()
-        return len(self._body)
-
-    def end(self) -> None:
-        """Take the end of the body."""
-        self.more_body = False
-        if self._arrived is not None:
-            self._arrived.set()
-
     def disconnect(self) -> None:
         """Take it that the caller is gone."""
         self.disconnected = True
-        if self._arrived is not None:
-            self._arrived.set()
-
-    async def run(self, application: ASGIApplication) -> None:
-        """Run the application, and answer in its place where it does not."""
-        try:
-            await application(self.scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            # Nothing but the host cancels this task, when it stops.
-            self._give_up(STOPPING)
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever an application raises, its caller gets an answer
-            if not (self.disconnected and isinstance(error, CallerGone)):
-                _log.exception("exception in the ASGI application")
-            self._give_up(FAILED)
-        else:
-            if not self.is_answered and not self.disconnected:
-                _log.error("the ASGI application returned without a whole reply")
-                self._give_up(FAILED)
-        finally:
-            self._connection.tasks.discard(self.task)
+        self._wake()
 
     def _give_up(self, reason: Reason) -> None:
         if self.is_answered or self.disconnected:
@@ -205,44 +141,19 @@ class Request:
         self.is_answered = True
         self._connection.close()
 
-    def answer_at_once(self, at_once: AtOnce) -> bool:
-        """Answer a request that is whole without the application, where `at_once` can."""
-        reply = at_once(self.scope, bytes(self._body))
-        if reply is None:
-            return False
-        try:
-            self._take_head(reply.status, reply.headers)
-            self._take_body(reply.body, more_body=False)
-        except ValueError:
-            _log.exception("a reply that HTTP cannot carry")
-            self._give_up(FAILED)
-        return True
+    def _say(self, reply: Reply) -> None:
+        self._take_head(reply.status, reply.headers)
+        self._take_body(reply.body, more_body=False)
 
-    # What the application calls.
+    def _ended(self) -> None:
+        self._connection.ended(self)
 
-    async def receive(self) -> Event:
-        """Give the next event; after the body's end, wait until the caller is gone or has its reply."""
-        while True:
-            if self.disconnected or self.is_answered:
-                return {"type": "http.disconnect"}
-            if self._body or not (self.more_body or self._end_was_read):
-                break
-            await self._wait()
-        body = bytes(self._body)
-        self._body = b""
-        self._end_was_read = not self.more_body
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
-
-    async def _wait(self) -> None:
+    def _ask(self) -> None:
         if self.more_body and not self._asked:
             self._asked = True
             if self._awaits_continue():
                 self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._connection.read_on()
-        if self._arrived is None:
-            self._arrived = asyncio.Event()
-        self._arrived.clear()
-        await self._arrived.wait()
 
     def _awaits_continue(self) -> bool:
         """Say whether the caller waits with its body until it is asked for it (RFC 9110, 10.1.1)."""
@@ -250,15 +161,10 @@ class Request:
             name == b"expect" and value.lower() == b"100-continue" for name, value in self.scope["headers"]
         )
 
-    async def send(self, event: Event) -> None:
-        """Take the next event of the reply.
+    # What the application calls.
 
-        Raises:
-            CallerGone: there is nobody to send it to.
-            RuntimeError: the event is not one that may follow.
-            KeyError: a status that no final reply has.
-            ValueError: a header that would not be one on the wire, or a body that is not as long as it was said to be.
-        """
+    async def send(self, event: Event) -> None:
+        """See `HostedRequest.send`."""
         connection = self._connection
         if connection.write_paused:
             await connection.drain()
@@ -282,9 +188,7 @@ class Request:
             if meaning == _PLAIN:
                 lines.append(prefix + value)
             elif meaning == _CONTENT_LENGTH:
-                if length is not None or not value.isdigit():
-                    raise ValueError("a reply has one length, in digits")
-                length = int(value)
+                length = length_of(value, length)
                 lines.append(prefix + value)
             elif meaning == _CONNECTION and b"close" in value.lower():
                 self.keep_alive = False
@@ -305,7 +209,7 @@ class Request:
 
     def _choose_ending(self, lines: list[bytes], status: int, length: int | None) -> None:
         """Decide how the ends of the body and of the connection are known, and say so in `lines`."""
-        if status in _BODILESS or self.scope["method"] == "HEAD":
+        if status in BODILESS or self.scope["method"] == "HEAD":
             self._ending = _WITHOUT_BODY
         elif length is not None:
             self._missing = length
@@ -323,9 +227,7 @@ class Request:
 
     def _take_body(self, body: bytes, *, more_body: bool) -> None:
         if self._ending == _BY_LENGTH:
-            self._missing -= len(body)
-            if self._missing and (self._missing < 0 or not more_body):
-                raise ValueError(f"the body is {'shorter' if self._missing > 0 else 'longer'} than its content-length")
+            self._missing = missing_after(body, self._missing, more_body=more_body)
         elif self._ending == _BY_CHUNKS:
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more_body:
@@ -335,8 +237,7 @@ class Request:
         self._write(body)
         if not more_body:
             self.is_answered = True
-            if self._arrived is not None:
-                self._arrived.set()
+            self._wake()
             self._connection.replied(self)
 
     def _write(self, body: bytes) -> None:

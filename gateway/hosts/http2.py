@@ -10,7 +10,6 @@ frames that cost something and bring nobody anything by `Budget`.
 """
 
 import asyncio
-import contextvars
 import math
 from typing import Final, cast
 
@@ -59,7 +58,7 @@ from gateway.hosts.http2_frames import (
 from gateway.hosts.http2_headers import HeaderReader, RequestHead, are_trailers, status_field, write_fields
 from gateway.hosts.http2_request import Request
 from gateway.hosts.http2_sending import Sending
-from gateway.hosts.served import Address, Served, address
+from gateway.hosts.served import Address, Alarm, Served, address
 
 # Calls at once on one connection; a client keeps further ones back by itself.
 _MAX_STREAMS: Final = 1_000
@@ -97,11 +96,11 @@ _TRAILERS: Final = "http.response.trailers"
 class HTTP2Connection(asyncio.Protocol):
     """One connection: what comes in its frames, the states of its streams, how much and how long it may take.
 
-    There is one timer. Most deadlines are moved or dropped long before they are reached, so it is left as it is when
-    that happens, and looks when it goes off.
+    When its alarm goes off it looks at all that may be due.
     """
 
     __slots__ = (
+        "_alarm",
         "_block",
         "_block_bytes",
         "_block_ends",
@@ -129,8 +128,6 @@ class HTTP2Connection(asyncio.Protocol):
         "_served",
         "_server",
         "_streams",
-        "_timer",
-        "_timer_at",
         "_unannounced",
         "_window",
         "sending",
@@ -175,8 +172,7 @@ class HTTP2Connection(asyncio.Protocol):
         self._gone_by = math.inf
         self._heard = 0.0
         self._pinged: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._alarm = Alarm(self._look)
         self._frames = (
             self._on_data,
             self._on_headers,
@@ -213,15 +209,13 @@ class HTTP2Connection(asyncio.Protocol):
         )
         self._heard = now = self._loop.time()
         self._opening_ends = now + self._served.header_timeout
-        self._look_at(self._opening_ends)
+        self._alarm.set(self._opening_ends)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Tell the running calls."""
         self._served.connections.discard(self)
         self._ignores = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         self._disconnect_all()
         self.sending.resume()
         # It holds methods of this object.
@@ -258,7 +252,12 @@ class HTTP2Connection(asyncio.Protocol):
             for request in self._new:
                 if request.disconnected:
                     continue
-                if at_once is None or request.more_body or not request.answer_at_once(at_once):
+                if (
+                    at_once is None
+                    or request.more_body
+                    or request.outgoing.must_wait
+                    or not request.answer_at_once(at_once)
+                ):
                     self._start(request)
             self._new.clear()
 
@@ -307,7 +306,7 @@ class HTTP2Connection(asyncio.Protocol):
         if length <= DEFAULT_FRAME_BYTES and len(data) < len(PREFACE) + HEAD_BYTES + length:
             return 0
         self._opening_ends = math.inf
-        self._look_at(self._loop.time() + self._served.ping_every)
+        self._alarm.set(self._loop.time() + self._served.ping_every)
         return len(PREFACE)
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
@@ -376,7 +375,7 @@ class HTTP2Connection(asyncio.Protocol):
             self._block_stream = stream
             self._block_flags = flags
             self._block_ends = self._loop.time() + self._served.header_timeout
-            self._look_at(self._block_ends)
+            self._alarm.set(self._block_ends)
             self._check_block()
 
     def _on_continuation(self, flags: int, stream: int, payload: bytes) -> None:
@@ -620,8 +619,7 @@ class HTTP2Connection(asyncio.Protocol):
     def ended(self, request: Request) -> None:
         """Forget the task of a request."""
         self._running -= 1
-        if request.task is not None:
-            self._served.tasks.discard(request.task)
+        self._served.ended(request)
 
     # What the host says.
 
@@ -648,15 +646,7 @@ class HTTP2Connection(asyncio.Protocol):
     # Within.
 
     def _start(self, request: Request) -> None:
-        # Requests have nothing in common, and whatever started the host neither.
-        # The name is given as asyncio takes 2 µs to make one, and by the class as create_task lets it do so first.
-        request.task = task = asyncio.Task(
-            request.run(self._served.application),
-            loop=self._loop,
-            name=request.scope["path"],
-            context=contextvars.Context(),
-        )
-        self._served.tasks.add(task)
+        self._served.start(request)
         self._running += 1
 
     def _take(self, size: int) -> None:
@@ -723,27 +713,17 @@ class HTTP2Connection(asyncio.Protocol):
             self.transport.close()
         # Replies may still be on their way to a peer that has done nothing wrong.
         self._gone_by = self._loop.time() + (_LINGER if code else self._served.header_timeout)
-        self._look_at(self._gone_by)
+        self._alarm.set(self._gone_by)
 
     # Time.
 
-    def _look_at(self, when: float) -> None:
-        """Look then at the latest."""
-        if when < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = when
-            self._timer = self._loop.call_at(when, self._look)
-
     def _look(self) -> None:
-        self._timer = None
-        self._timer_at = math.inf
         now = self._loop.time() + _EARLY
         if self._ignores:
             if now >= self._gone_by:
                 self.transport.abort()
             else:
-                self._look_at(self._gone_by)
+                self._alarm.set(self._gone_by)
             return
         due = min(self._opening_ends, self._block_ends)
         if now >= due:
@@ -761,7 +741,7 @@ class HTTP2Connection(asyncio.Protocol):
                 due = min(due, now + self._served.ping_timeout)
             else:
                 due = min(due, self._heard + self._served.ping_every)
-        self._look_at(due)
+        self._alarm.set(due)
 
 
 # Beside the flags of HEADERS: the frame itself was wrong.
