@@ -14,7 +14,7 @@ from gateway._lifetime import GONE, Lifetime
 from gateway._metadata import checked_metadata
 from gateway._protocol import End
 from gateway._status import BY_NUMBER, Status
-from gateway._types import Metadata, Scope
+from gateway._types import Address, Metadata, Scope
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
 
     def peer(self) -> str:
         """Name the caller's address as grpc does: `ipv4:127.0.0.1:1234`, `ipv6:[::1]:1234`, `unix:`."""
-        return peer_of(self._scope)
+        return peer_named(self._scope.get("client"))
 
     def peer_identities(self) -> Iterable[bytes] | None:
         """Give None: the gateway does not authenticate connections."""
@@ -215,9 +215,8 @@ class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
         return self._lifetime.reason is GONE
 
 
-def peer_of(scope: Scope) -> str:
+def peer_named(client: Address | None) -> str:
     """Name the caller's address as grpc does."""
-    client = scope.get("client")
     if not client:
         return "unix:"
     host, port = client[0], client[1]

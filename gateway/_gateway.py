@@ -16,7 +16,7 @@ from sonora.asgi import grpcASGI
 
 from gateway._call import Call, FindHandler, send_reply
 from gateway._codec import UnknownFields, every_codec
-from gateway._context import peer_of
+from gateway._context import peer_named
 from gateway._cors import ANY_ORIGIN, CORS
 from gateway._lifetime import Lifetime, Watches
 from gateway._metadata import reply_headers
@@ -26,12 +26,24 @@ from gateway._protocol_connect import VERSION_HEADER, ConnectStream, ConnectUnar
 from gateway._protocol_grpc import GRPC
 from gateway._protocol_grpc_web import GRPCWeb
 from gateway._protocol_json import PlainJSON
-from gateway._repeats import Asked, Repeat, Repeats, returned
+from gateway._repeats import Again, Asked, Repeat, Repeats, returned
 from gateway._route import Route, routes_of
 from gateway._router import Match, Router
 from gateway._status import refused
 from gateway._template import Template
-from gateway._types import ASGIApplication, Event, Handler, Headers, Metadata, Receive, Reply, Scope, Send
+from gateway._types import (
+    Address,
+    Answer,
+    ASGIApplication,
+    Event,
+    Handler,
+    Headers,
+    Metadata,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -258,13 +270,13 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         finally:
             lifetime.stop()
         is_whole = event["type"] == "http.request" and not event.get("more_body")
-        reply = self._repeated(repeat, scope, apart, event.get("body", b"")) if is_whole else None
-        if reply is None:
+        answer = self._repeated(repeat, scope, apart, event.get("body", b"")) if is_whole else None
+        if answer is None:
             await self._serve(scope, returned(event, receive), send, digest, self._receive_timeout)
         else:
-            await send_reply(send, reply)
+            await send_reply(send, answer.reply._replace(headers=answer.reply.headers + answer.headers))
 
-    def at_once(self, scope: Scope, body: bytes) -> Reply | None:
+    def at_once(self, scope: Scope, body: bytes) -> Answer | None:
         """Answer a request whose whole body is there, if it repeats one before it; None where it must be made in full.
 
         For a host that spares it a task, and the events of ASGI. The call in full follows with the same scope.
@@ -326,21 +338,24 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         if not answered:
             await self._refuse(scope, send, spoken, headers, self._not_found())
         elif call.repeatable is not None and (wanted := self._repeats.wants(scope, digest)) is not None:
-            self._repeats.put(wanted, call.repeat())
+            repeat = call.repeat()
+            if repeat is not None:
+                self._repeats.put(wanted, repeat)
 
-    def _repeated(self, repeat: Repeat, scope: Scope, apart: Metadata, body: bytes) -> Reply | None:
+    def _repeated(self, repeat: Repeat, scope: Scope, apart: Metadata, body: bytes) -> Answer | None:
         """Answer a request as one before it, if it is the same and nothing has changed."""
         if body != repeat.body:
             return None
+        headers = self._again(repeat.again, apart, scope.get("client"))
+        return None if headers is None else Answer(repeat.reply, headers, partial(self._again, repeat.again, apart))
+
+    def _again(self, again: Again, apart: Metadata, client: Address | None) -> Headers | None:
         try:
-            metadata = repeat.again(peer_of(scope), apart)
+            metadata = again(peer_named(client), apart)
         except Exception as error:  # noqa: BLE001 - whatever it is, the call made in full says so to its caller
             _log.error("a call could not be repeated", exc_info=error)
             return None
-        if metadata is None:
-            return None
-        status, headers, reply, trailers = repeat.reply
-        return Reply(status, headers + reply_headers(metadata), reply, trailers)
+        return None if metadata is None else reply_headers(metadata)
 
     def _remember(self, key: _Key, found: tuple[_Spoken | None, Match[Route] | None]) -> None:
         """Keep what requests with a body speak and call: there the key says all that decides it."""

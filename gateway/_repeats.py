@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from itertools import chain
-from typing import Final, Generic, NamedTuple
+from typing import Any, Final, Generic, NamedTuple
 
 from gateway._encoded_once import EncodedOnce, MessageType
 from gateway._types import Event, Metadata, Receive, Reply, Scope
@@ -62,7 +62,8 @@ _CONNECT_TIMEOUT: Final = re.compile(rb"[1-9][0-9]{0,9}")
 class Repeats:
     """The last calls that may be repeated, by SHA-256 of their requests, so that no credentials are kept.
 
-    A request is kept when it comes for the second time: of clients who send something new in every call nothing is.
+    While there is room each is kept. Then a request is kept when it comes for the second time, so that clients who send
+    something new in every call do not push those out that repeat.
     Headers of the names in `regardless` are no part of it, and neither is a deadline: a repetition takes no time.
     """
 
@@ -73,7 +74,8 @@ class Repeats:
             b"grpc-timeout": _GRPC_TIMEOUT.fullmatch,
             b"connect-timeout-ms": _CONNECT_TIMEOUT.fullmatch,
         }
-        self._known: dict[bytes, Repeat | None] = {}
+        self._known: dict[bytes, Repeat] = {}
+        self._seen_once: dict[bytes, None] = {}
         # Other paths do not pay for the digest.
         self._paths: set[str] = set()
 
@@ -86,25 +88,23 @@ class Repeats:
         return self._known.get(digest)
 
     def wants(self, scope: Scope, digest: bytes | None) -> bytes | None:
-        """Give the digest under which a repeatable call is to be kept, None the first time that it is seen."""
+        """Give the digest under which a repeatable call is to be kept, None where it is not yet."""
         if digest is None:
             # A path is an RPC's or a rule's; the many that a variable makes are as good as one each.
             if len(self._paths) < self._size:
                 self._paths.add(scope["path"])
             digest = self._taken(scope).digest
-        if digest is None or digest in self._known:
+        if digest is None or digest in self._known or len(self._known) < self._size or digest in self._seen_once:
             return digest
-        self._put(digest, None)
+        _make_room(self._seen_once, self._size)
+        self._seen_once[digest] = None
         return None
 
-    def put(self, digest: bytes, repeat: Repeat | None) -> None:
+    def put(self, digest: bytes, repeat: Repeat) -> None:
         """Keep a call, in place of the one that has been there longest where there are too many."""
         self._known.pop(digest, None)
-        self._put(digest, repeat)
-
-    def _put(self, digest: bytes, repeat: Repeat | None) -> None:
-        if len(self._known) >= self._size:
-            del self._known[next(iter(self._known))]
+        self._seen_once.pop(digest, None)
+        _make_room(self._known, self._size)
         self._known[digest] = repeat
 
     def _taken(self, scope: Scope) -> Asked:
@@ -133,6 +133,11 @@ class Repeats:
         request = b"\n".join(parts)
         # Nothing that HTTP lets through has a line break; where a host lets it, two requests could look the same.
         return Asked(sha256(request).digest() if request.count(b"\n") == len(parts) + 2 else None, apart)
+
+
+def _make_room(kept: dict[bytes, Any], size: int) -> None:
+    if len(kept) >= size:
+        del kept[next(iter(kept))]
 
 
 def returned(event: Event, receive: Receive) -> Receive:

@@ -30,7 +30,23 @@ class Reply(NamedTuple):
     trailers: Headers | None = None
 
 
-AtOnce: TypeAlias = Callable[[Scope, bytes], Reply | None]
+Address: TypeAlias = tuple[str, int | None]
+"""Host and port as ASGI has them; of a unix socket its path and None."""
+
+
+class Answer(NamedTuple):
+    """A reply that is there at once, and what answers the same request again.
+
+    `headers` are those of this call alone, beside the reply's. `again` takes the caller's address and gives such ones
+    for one more request that is the same to the byte, or None where it can no longer be answered so.
+    """
+
+    reply: Reply
+    headers: Headers
+    again: Callable[[Address | None], Headers | None] | None = None
+
+
+AtOnce: TypeAlias = Callable[[Scope, bytes], Answer | None]
 """Answers a request whose whole body is there without waiting for anything; None where a call has to be made of it."""
 
 if TYPE_CHECKING:

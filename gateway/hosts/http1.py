@@ -18,10 +18,11 @@ from urllib.parse import unquote
 
 import httptools
 
-from gateway._types import Headers, Scope
+from gateway._types import Address, Headers, Scope
 from gateway.hosts.answers import MALFORMED, TOO_LARGE, TOO_SLOW, Reason
+from gateway.hosts.http1_known import KnownRequests
 from gateway.hosts.http1_request import Request, refusal
-from gateway.hosts.served import Address, Alarm, Served, address
+from gateway.hosts.served import Alarm, Served, address
 
 # What of a body may wait for the application before the peer is no longer read.
 _MAX_UNREAD_BYTES: Final = 64 * 1024
@@ -35,6 +36,7 @@ _EARLY: Final = 0.001
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 # What says how long the body of a request is.
 _LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
+_END_OF_HEAD: Final = b"\r\n\r\n"
 _AUTHORITY_ENDS: Final = re.compile(rb"[/?#]")
 
 
@@ -66,7 +68,9 @@ class HTTP1Connection(asyncio.Protocol):
         "_hosts",
         "_ignores",
         "_in_head",
+        "_is_between",
         "_is_new",
+        "_known",
         "_loop",
         "_newest",
         "_parser",
@@ -83,8 +87,9 @@ class HTTP1Connection(asyncio.Protocol):
         "write_paused",
     )
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, known: KnownRequests) -> None:
         self._served = served
+        self._known = known
         self.transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
@@ -117,6 +122,9 @@ class HTTP1Connection(asyncio.Protocol):
         self._head_is_timed = True
         # The one that is answered began in the bytes that are being parsed.
         self._is_new = False
+        # The parser has read whole requests and nothing of the next. It says when a request is complete and not how far
+        # it has read by then, so this is known where each request came in one piece.
+        self._is_between = True
         self._alarm = Alarm(self._look)
 
     # What the transport says.
@@ -155,17 +163,41 @@ class HTTP1Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes that have arrived, and start the request that began in them."""
+        was_between = self._is_between
+        if was_between:
+            newest = self._newest
+            if self._running is not None or self.write_paused or not (newest is None or newest.keep_alive):
+                was_between = False
+            elif (reply := self._known.reply(data, self._client)) is not None:
+                self.transport.write(reply)
+                self._end_in(self._served.keep_alive)
+                return
         self._parse(data)
-        if self._is_new and self._running is not None:
-            self._is_new = False
-            if not self._answer_at_once(self._running):
-                self._run(self._running)
+        if not self._is_new or self._running is None:
+            self._is_between = False
+            return
+        self._is_new = False
+        request = self._running
+        # Alone in these bytes, and nothing after it.
+        self._is_between = is_whole = (
+            was_between
+            and not request.more_body
+            and data.find(_END_OF_HEAD) + len(_END_OF_HEAD) + request.unread == len(data)
+        )
+        if not self._answer_at_once(request, data if is_whole else None):
+            self._run(request)
 
-    def _answer_at_once(self, request: Request) -> bool:
+    def _answer_at_once(self, request: Request, data: bytes | None) -> bool:
+        """Answer a request without a task; keep that with its bytes, where they are given."""
         at_once = self._served.at_once
         if at_once is None or request.more_body or request.disconnected or self.write_paused:
             return False
-        return request.answer_at_once(at_once)
+        answer = request.answer_at_once(at_once)
+        if answer is None:
+            return False
+        if data is not None and request.keep_alive and request.scope["method"] != "HEAD":
+            self._known.keep(data, answer)
+        return True
 
     def _parse(self, data: bytes) -> None:
         size = len(data)
@@ -333,6 +365,7 @@ class HTTP1Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close the connection; a peer that does not take what was written gets `header_timeout` to do so."""
         self._ignores = True
+        self._is_between = False
         if self._running is not None:
             self._running.disconnect()
         self._waiting.clear()

@@ -7,7 +7,7 @@ import asyncio
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from gateway._types import Event, Header, Reply, Scope
 from gateway.hosts.answers import CallerGone, Reason, answer
@@ -89,6 +89,46 @@ def _learn(name: bytes) -> tuple[bytes, int]:
     if len(_names) < _MAX_NAMES:
         _names[name] = known
     return known
+
+
+class Head(NamedTuple):
+    """The head of a reply: its lines without what is said of the connection and of chunks, and what they say."""
+
+    lines: list[bytes]
+    length: int | None
+    closes: bool
+
+
+def head_of(status: int, headers: Iterable[Header]) -> Head:
+    """Write the head of a reply.
+
+    Raises:
+        KeyError: a status that no final reply has.
+        ValueError: a name that is none, or a length.
+    """
+    lines = [_STATUS_LINES[status]]
+    length: int | None = None
+    closes = False
+    for name, value in headers:
+        prefix, meaning = _names.get(name) or _learn(name)
+        if meaning == _PLAIN:
+            lines.append(prefix + value)
+        elif meaning == _CONTENT_LENGTH:
+            length = length_of(value, length)
+            lines.append(prefix + value)
+        elif meaning == _CONNECTION and b"close" in value.lower():
+            closes = True
+        # What else is said of the connection, and of chunks, is for this module to say.
+    return Head(lines, length, closes)
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    lines += _END_OF_HEAD
+    head = b"\r\n".join(lines)
+    # Whoever gets a line break into a header forges headers, or whole replies.
+    if not head.count(b"\n") == head.count(b"\r") == len(lines) - 1 or b"\0" in head:
+        raise ValueError("a header's value has a line break or a NUL")
+    return head
 
 
 def refusal(reason: Reason) -> bytes:
@@ -181,24 +221,11 @@ class Request(HostedRequest):
             self._take_body(event.get("body", b""), more_body=event.get("more_body", False))
 
     def _take_head(self, status: int, headers: Iterable[Header]) -> None:
-        lines = [_STATUS_LINES[status]]
-        length: int | None = None
-        for name, value in headers:
-            prefix, meaning = _names.get(name) or _learn(name)
-            if meaning == _PLAIN:
-                lines.append(prefix + value)
-            elif meaning == _CONTENT_LENGTH:
-                length = length_of(value, length)
-                lines.append(prefix + value)
-            elif meaning == _CONNECTION and b"close" in value.lower():
-                self.keep_alive = False
-            # What else is said of the connection, and of chunks, is for this module to say.
+        lines, length, closes = head_of(status, headers)
+        if closes:
+            self.keep_alive = False
         self._choose_ending(lines, status, length)
-        lines += _END_OF_HEAD
-        head = b"\r\n".join(lines)
-        # Whoever gets a line break into a header forges headers, or whole replies.
-        if not head.count(b"\n") == head.count(b"\r") == len(lines) - 1 or b"\0" in head:
-            raise ValueError("a header's value has a line break or a NUL")
+        head = _joined(lines)
         if length is None:
             # A stream: the application may have nothing more to say for a while.
             self._connection.transport.write(head)

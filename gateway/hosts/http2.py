@@ -11,7 +11,7 @@ frames that cost something and bring nobody anything by `Budget`.
 
 import asyncio
 import math
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from gateway.hosts.answers import TOO_LARGE, answer
 from gateway.hosts.http2_budget import Budget
@@ -58,7 +58,10 @@ from gateway.hosts.http2_frames import (
 from gateway.hosts.http2_headers import HeaderReader, RequestHead, are_trailers, status_field, write_fields
 from gateway.hosts.http2_request import Request
 from gateway.hosts.http2_sending import Sending
-from gateway.hosts.served import Address, Alarm, Served, address
+from gateway.hosts.served import Alarm, Served, address
+
+if TYPE_CHECKING:
+    from gateway._types import Address
 
 # Calls at once on one connection; a client keeps further ones back by itself.
 _MAX_STREAMS: Final = 1_000

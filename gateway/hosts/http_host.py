@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway._types import ASGIApplication, AtOnce
 from gateway.hosts.http1 import HTTP1Connection
+from gateway.hosts.http1_known import KnownRequests
 from gateway.hosts.http2 import HTTP2Connection
 from gateway.hosts.one_port import FirstBytes
 from gateway.hosts.served import (
@@ -72,7 +73,7 @@ class HTTPHost:
         self._server = await asyncio.get_running_loop().create_server(
             functools.partial(
                 FirstBytes,
-                functools.partial(HTTP1Connection, self._served),
+                functools.partial(HTTP1Connection, self._served, KnownRequests()),
                 functools.partial(HTTP2Connection, self._served),
                 self._undecided,
                 self._header_timeout,

@@ -8,7 +8,7 @@ import logging
 from abc import ABC, abstractmethod
 from typing import Final
 
-from gateway._types import ASGIApplication, AtOnce, Event, Reply, Scope
+from gateway._types import Answer, ASGIApplication, AtOnce, Event, Reply, Scope
 from gateway.hosts.answers import FAILED, STOPPING, CallerGone, Reason
 
 _log = logging.getLogger(__name__)
@@ -62,6 +62,11 @@ class HostedRequest(ABC):
 
     # What the connection says.
 
+    @property
+    def unread(self) -> int:
+        """How many bytes have come of the body and were not received yet."""
+        return len(self._body)
+
     def feed(self, piece: bytes) -> int:
         """Take a piece of the body; return how many bytes of it wait to be received."""
         if not self._body:
@@ -78,17 +83,19 @@ class HostedRequest(ABC):
         self.more_body = False
         self._wake()
 
-    def answer_at_once(self, at_once: AtOnce) -> bool:
-        """Answer a request that is whole without the application, where `at_once` can."""
-        reply = at_once(self.scope, bytes(self._body))
-        if reply is None:
-            return False
+    def answer_at_once(self, at_once: AtOnce) -> Answer | None:
+        """Answer a request that is whole without the application, where `at_once` can; give what it was answered."""
+        answer = at_once(self.scope, bytes(self._body))
+        if answer is None:
+            return None
+        status, headers, body, trailers = answer.reply
         try:
-            self._say(reply)
+            self._say(Reply(status, headers + answer.headers, body, trailers))
         except ValueError:
             _log.exception("a reply that HTTP cannot carry")
             self._give_up(FAILED)
-        return True
+            return Answer(answer.reply, answer.headers)
+        return answer
 
     async def run(self, application: ASGIApplication) -> None:
         """Run the application, and answer in its place where it does not."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from gateway._types import ASGIApplication, AtOnce
+from gateway._types import Address, ASGIApplication, AtOnce
 from gateway.hosts.request import HostedRequest
 
 DEFAULT_MAX_HEADER_BYTES: Final = 32 * 1024
@@ -98,9 +98,6 @@ class Alarm:
 
 def _nobody() -> None:
     """Stand in for who was called."""
-
-
-Address = tuple[str, int | None]
 
 
 def address(name: object) -> Address | None:

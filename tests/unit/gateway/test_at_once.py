@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway._types import Reply, Scope
+from gateway._types import Answer, Reply, Scope
 from tests.hosts.http2 import DATA, END_STREAM, frame
 from tests.unit.gateway.conftest import Serve
 from tests.unit.gateway.http2_peer import head, peer
@@ -22,9 +22,9 @@ class Application:
         self.asked: list[tuple[str, bytes]] = []
         self.ran: list[str] = []
 
-    def at_once(self, scope: Scope, body: bytes) -> Reply | None:
+    def at_once(self, scope: Scope, body: bytes) -> Answer | None:
         self.asked.append((scope["path"], body))
-        return None if scope["path"] == "/later" else self.reply
+        return None if scope["path"] == "/later" else Answer(self.reply, [])
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.ran.append(scope["path"])
