@@ -5,10 +5,11 @@ make of these is known by then; only what may have changed meanwhile has to be l
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from itertools import chain
-from typing import Any, Final, Generic, NamedTuple
+from typing import Final, Generic, NamedTuple
 
 from gateway._encoded_once import EncodedOnce, MessageType
 from gateway._types import Event, Metadata, Receive, Reply, Scope
@@ -74,8 +75,9 @@ class Repeats:
             b"grpc-timeout": _GRPC_TIMEOUT.fullmatch,
             b"connect-timeout-ms": _CONNECT_TIMEOUT.fullmatch,
         }
-        self._known: dict[bytes, Repeat] = {}
-        self._seen_once: dict[bytes, None] = {}
+        # A dict takes longer to find its oldest entry the more of them were removed.
+        self._known: OrderedDict[bytes, Repeat] = OrderedDict()
+        self._seen_once: OrderedDict[bytes, None] = OrderedDict()
         # Other paths do not pay for the digest.
         self._paths: set[str] = set()
 
@@ -96,16 +98,18 @@ class Repeats:
             digest = self._taken(scope).digest
         if digest is None or digest in self._known or len(self._known) < self._size or digest in self._seen_once:
             return digest
-        _make_room(self._seen_once, self._size)
+        if len(self._seen_once) >= self._size:
+            self._seen_once.popitem(last=False)
         self._seen_once[digest] = None
         return None
 
     def put(self, digest: bytes, repeat: Repeat) -> None:
         """Keep a call, in place of the one that has been there longest where there are too many."""
-        self._known.pop(digest, None)
         self._seen_once.pop(digest, None)
-        _make_room(self._known, self._size)
         self._known[digest] = repeat
+        self._known.move_to_end(digest)
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)
 
     def _taken(self, scope: Scope) -> Asked:
         extensions = scope.get("extensions")
@@ -133,11 +137,6 @@ class Repeats:
         request = b"\n".join(parts)
         # Nothing that HTTP lets through has a line break; where a host lets it, two requests could look the same.
         return Asked(sha256(request).digest() if request.count(b"\n") == len(parts) + 2 else None, apart)
-
-
-def _make_room(kept: dict[bytes, Any], size: int) -> None:
-    if len(kept) >= size:
-        del kept[next(iter(kept))]
 
 
 def returned(event: Event, receive: Receive) -> Receive:

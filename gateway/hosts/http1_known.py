@@ -5,6 +5,7 @@ repeat and to write the head of the reply takes more than half of such a call: 1
 the caller of `Answer.again`, with its line in the log, has 5.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -30,7 +31,7 @@ class KnownRequests:
 
     def __init__(self, size: int = _REMEMBERED) -> None:
         self._size = size
-        self._known: dict[bytes, _Known] = {}
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     def reply(self, data: bytes, client: Address | None) -> bytes | None:
         """Give the whole reply to the bytes of a request, where it is known; None where they have to be parsed."""
@@ -58,7 +59,7 @@ class KnownRequests:
         head = head_of(reply.status, reply.headers)
         if head.length != len(reply.body) or head.closes:
             return
-        if len(self._known) >= self._size:
-            del self._known[next(iter(self._known))]
         block = _END_OF_LINE.join((*head.lines, b""))
         self._known[sha256(data).digest()] = _Known(block, reply.body, again)
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)

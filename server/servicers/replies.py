@@ -1,5 +1,6 @@
 """Reply messages from the domain's values."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from importlib import metadata
 from typing import Generic, TypeVar, cast
@@ -49,16 +50,16 @@ class InstanceReplies(Generic[Reply]):
         self._size = size
         # By identity, as comparing by value would cost more than making the reply; while the instance is kept here its
         # id is its own. In order of making, which is near enough to the order of use.
-        self._known: dict[int, tuple[Instance, Reply]] = {}
+        self._known: OrderedDict[int, tuple[Instance, Reply]] = OrderedDict()
 
     def of(self, instance: Instance) -> Reply:
         """Return the reply about an instance, as an `EncodedOnce` under the type of what it stands for."""
         known = self._known.get(id(instance))
         if known is None:
-            if len(self._known) >= self._size:
-                del self._known[next(iter(self._known))]
             reply = cast("Reply", EncodedOnce(self._make(instance_detail(instance))))
             known = self._known[id(instance)] = (instance, reply)
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
         return known[1]
 
 

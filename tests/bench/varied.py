@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import secrets
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -54,6 +55,12 @@ class Outcome:
     def rate(self) -> float:
         """Return the calls per second."""
         return self.calls / self.seconds
+
+
+def never_sent_before(count: int) -> list[str]:
+    """Return so many values that no request has had: what repeats none."""
+    run = secrets.token_hex(4)
+    return [f"bench/{run}-{number:06}" for number in range(count)]
 
 
 @functools.cache

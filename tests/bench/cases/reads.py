@@ -7,7 +7,7 @@ from typing import Final
 from tests.bench import lineup, ours, varied
 from tests.bench.bench import COLUMNS, CPU, RATE, Bench, Entrant, entrants, note
 from tests.bench.figures import Aim, Column, Figures, Row, Table
-from tests.bench.varied import VARIED, Group
+from tests.bench.varied import VARIED, Group, never_sent_before
 from tests.bench.wire import Call
 
 CONNECTIONS: Final = 16
@@ -15,8 +15,6 @@ CONNECTIONS: Final = 16
 READS_FOR_AN_ADD: Final = 19
 ADDERS: Final = 8
 TOKENS: Final = 1_000
-# More than the server could remember calls of.
-AGENTS: Final = 50_000
 ADDS: Final = "adds_per_second"
 
 _TIMES: Final = (
@@ -66,11 +64,11 @@ def tokens(bench: Bench) -> list[Table]:
         for entrant in found:
             assert entrant.running.data is not None
             bearers = [f"Bearer {token}" for token in ours.tokens(entrant.running.data, TOKENS)]
-            agents = [f"bench/{number:05}" for number in range(AGENTS)]
+            rates: dict[str, float] = {}
             for number in range(bench.rounds):
-                note(bench, one, number, partial(_varying, bench, entrant, "authorization", bearers[:1]))
-                note(bench, many, number, partial(_varying, bench, entrant, "authorization", bearers))
-                note(bench, own, number, partial(_varying, bench, entrant, "user-agent", agents))
+                note(bench, one, number, partial(_varying, bench, entrant, rates, bearers[:1]))
+                note(bench, many, number, partial(_varying, bench, entrant, rates, bearers))
+                note(bench, own, number, partial(_varying, bench, entrant, rates, None))
     text = (
         f"JSON, {CONNECTIONS} connections; all tokens have been seen before. This server repeats a call whose bytes it "
         "has seen, as in all other tables; one that differs from all before it is made in full."
@@ -80,17 +78,25 @@ def tokens(bench: Bench) -> list[Table]:
     return [Table("tokens", "Reads with many tokens", RATE, columns, rows, [many.name, own.name], text=text)]
 
 
-def _varying(bench: Bench, entrant: Entrant, header: str, values: list[str]) -> Figures:
+def _varying(bench: Bench, entrant: Entrant, rates: dict[str, float], bearers: list[str] | None) -> Figures:
+    """Read with tokens that take turns; without any given, with another user-agent in each call."""
     call = entrant.target.call
+    header = "user-agent" if bearers is None else "authorization"
     call = replace(call, headers={**call.headers, header: VARIED})
-    group = Group("reads", call, CONNECTIONS, len(values), values, entrant.target.reply)
+    group = Group("reads", call, CONNECTIONS, reply=entrant.target.reply)
+    kind = f"{header} {len(bearers or ())}"
+
+    def read(calls: int) -> varied.Outcome:
+        values = never_sent_before(calls) if bearers is None else bearers
+        return varied.run(entrant.target.address, [replace(group, calls=calls, values=values)])["reads"]
+
     # Tokens are verified once, before anything is measured.
-    varied.run(entrant.target.address, [group.of(min(len(values), TOKENS))])
-    calls = _calls(bench, entrant)
+    warm = read(max(1_000, len(bearers or ())))
+    calls = max(1_000, int(rates.get(kind, warm.rate) * bench.seconds))
     before = entrant.running.cpu()
-    reads = varied.run(entrant.target.address, [replace(group, calls=calls)])["reads"]
+    reads = read(calls)
     cpu = (entrant.running.cpu() - before) / calls
-    entrant.rate = reads.rate
+    rates[kind] = reads.rate
     return {RATE: reads.rate, CPU: cpu, "p50": reads.p50, "p99": reads.p99, "p999": reads.p999}
 
 
