@@ -13,7 +13,7 @@ from gateway._body import read_body, read_chunks
 from gateway._context import ServicerContext
 from gateway._encoded_once import EncodedOnce
 from gateway._lifetime import GONE, Lifetime, Watches
-from gateway._metadata import read_metadata
+from gateway._metadata import read_metadata, reply_headers
 from gateway._method import Behaviour, Unreadable, call_in_thread, call_stream, is_async
 from gateway._protocol import CallProtocol, End, Exchange, to_request
 from gateway._repeats import Repeat, Repeatable
@@ -61,7 +61,6 @@ class Call:
     """One call. `find_handler` is the chain of interceptors; it gives None where there is no such method."""
 
     __slots__ = (
-        "_answer",
         "_body",
         "_context",
         "_exchange",
@@ -70,10 +69,11 @@ class Call:
         "_lifetime",
         "_protocol",
         "_receive",
+        "_repeatable",
         "_scope",
         "_send",
         "_started",
-        "repeatable",
+        "repeat",
     )
 
     def __init__(self, protocol: CallProtocol, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,9 +84,10 @@ class Call:
         self._send = send
         self._started = False
         self._body: bytes | None = None
-        self._answer: tuple[bytes | None, End, bool]
         # What the servicer returned, where it may be returned again.
-        self.repeatable: Repeatable[Message] | None = None
+        self._repeatable: Repeatable[Message] | None = None
+        # What repeats the call, once it is answered.
+        self.repeat: Repeat | None = None
         self._head_only = scope["method"] == "HEAD"
 
     async def run(self, find_handler: FindHandler, watches: Watches, receive_timeout: float) -> bool:
@@ -197,7 +198,7 @@ class Call:
         if self._context.aborted is not None or self._context.code() not in (None, grpc.StatusCode.OK):
             return None
         if type(response) is Repeatable:
-            self.repeatable, response = response, response.response
+            self._repeatable, response = response, response.response
         return self._encoded(response)
 
     def _encoded(self, response: object) -> bytes:
@@ -290,25 +291,26 @@ class Call:
             if end.code is not grpc.StatusCode.OK:
                 response = None
             compress = response is not None and self._compresses() and context.compress_next
-            self._answer = (response, end, compress)
-            reply = self._protocol.unary_reply(self._exchange, response, end, compress=compress)
+            initial = end.initial
+            if self._repeatable is not None and self._may_repeat(response, end):
+                # Its initial metadata are of this call.
+                reply = self._protocol.unary_reply(
+                    self._exchange, response, end._replace(initial=()), compress=compress
+                )
+                self.repeat = Repeat(self._body or b"", reply, self._repeatable.again)
+                reply = reply._replace(headers=reply.headers + reply_headers(initial))
+            else:
+                reply = self._protocol.unary_reply(self._exchange, response, end, compress=compress)
             await send_reply(self._send, reply, head_only=self._head_only)
         finally:
             context.finish()
 
-    def repeat(self) -> Repeat | None:
-        """Give what repeats the call, once it was answered; None where another request could be answered otherwise."""
-        if self.repeatable is None or self._body is None or self._head_only or self._started:
-            return None
-        if len(self._body) > _LONGEST_REPEATED_BODY:
-            # It would have to be kept, to be compared.
-            return None
-        response, end, compress = self._answer
-        if response is None or end.trailing:
-            return None
-        # Its initial metadata are of one call.
-        reply = self._protocol.unary_reply(self._exchange, response, end._replace(initial=()), compress=compress)
-        return Repeat(self._body, reply, self.repeatable.again)
+    def _may_repeat(self, response: bytes | None, end: End) -> bool:
+        """Tell whether the same request could not be answered otherwise."""
+        body = self._body
+        # A long one would have to be kept, to be compared.
+        is_short = body is not None and len(body) <= _LONGEST_REPEATED_BODY
+        return is_short and response is not None and not end.trailing and not self._head_only
 
     async def _end_stream(self, end: End) -> None:
         await self._start()

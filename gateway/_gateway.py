@@ -96,8 +96,9 @@ class _Target(NamedTuple):
     bodyless: bool
 
 
-# HTTP method, path as sent, Content-Type, Connect's version, whether the host offers trailers, whether there is a body.
-_Key = tuple[str, bytes, bytes | None, bytes | None, bool, bool]
+# HTTP method, path as sent, Content-Type, without a body Accept, Connect's version, whether the host offers trailers,
+# whether there is no body.
+_Key = tuple[str, bytes, bytes | None, bytes | None, bytes | None, bool, bool]
 
 
 class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
@@ -302,11 +303,12 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         bodyless = b"transfer-encoding" not in head and head.get(b"content-length", b"0").strip(b"0") == b""
         # Most hosts have no extensions at all.
         trailers = bool(scope.get("extensions")) and _offers_trailers(scope)
-        key = (method, raw_path, head.get(b"content-type"), head.get(VERSION_HEADER), trailers, bodyless)
+        accept = head.get(b"accept") if bodyless else None
+        key = (method, raw_path, head.get(b"content-type"), accept, head.get(VERSION_HEADER), trailers, bodyless)
         found = self._found.get(key)
-        if found is None:
+        if found is None or (query and method in _READS):
             asked = _Target(method, path, raw_path, query, head, bodyless)
-            if method in _READS:
+            if query and method in _READS:
                 found = self._find_get(asked, self._served[trailers])
             else:
                 found = self._find(asked, self._served[trailers])
@@ -337,10 +339,8 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             self._running -= 1
         if not answered:
             await self._refuse(scope, send, spoken, headers, self._not_found())
-        elif call.repeatable is not None and (wanted := self._repeats.wants(scope, digest)) is not None:
-            repeat = call.repeat()
-            if repeat is not None:
-                self._repeats.put(wanted, repeat)
+        elif call.repeat is not None and (wanted := self._repeats.wants(scope, digest)) is not None:
+            self._repeats.put(wanted, call.repeat)
 
     def _repeated(self, repeat: Repeat, scope: Scope, apart: Metadata, body: bytes) -> Answer | None:
         """Answer a request as one before it, if it is the same and nothing has changed."""
@@ -358,13 +358,10 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         return None if metadata is None else reply_headers(metadata)
 
     def _remember(self, key: _Key, found: tuple[_Spoken | None, Match[Route] | None]) -> None:
-        """Keep what requests with a body speak and call: there the key says all that decides it."""
+        """Keep what requests speak and call, of which the key says all that decides it, where no path is new."""
         spoken, match = found
         literal = match is not None and not match.captures and match.refusal is None
-        method, _, content_type, *_, bodyless = key
-        # HTTP/2 does not say in its headers whether there is a body; a type is given with one.
-        has_body = not bodyless or (content_type is not None and method not in _WITHOUT_BODY_BY_NATURE)
-        if literal and spoken is not None and has_body:
+        if literal and spoken is not None:
             if len(self._found) >= _REMEMBERED:
                 self._found.clear()
             self._found[key] = found
