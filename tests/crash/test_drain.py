@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -105,6 +106,20 @@ def test_a_second_signal_ends_the_server_at_once(
     server = starting()
     assert contents(server.data).instances == {}
     assert server.stop() == 0
+
+
+def test_a_call_that_outlasts_the_grace_is_told_so(starting: Callable[..., Server], tmp_path: Path) -> None:
+    instruments = Instruments(tmp_path / "instruments")
+    server = starting(wrapper=instruments.wrapper, env={"INSTANCED_SHUTDOWNGRACE": "500ms"})
+    body = {"instanceName": "Late", "ownerEmail": {"email": "owner@acme.example"}}
+    ask = partial(requests.post, f"{server.url}/system/v1/instances", headers=server.bearer(), timeout=PATIENCE)
+    with ThreadPoolExecutor(1) as pool, write_lock(server.data):
+        running = pool.submit(ask, json=body)
+        instruments.wait_for_arrivals(1)
+        assert server.stop() == 0
+        reply = running.result()
+    assert (reply.status_code, reply.json()["code"]) == (503, grpc.StatusCode.UNAVAILABLE.value[0])
+    assert contents(server.data).instances == {}
 
 
 @pytest.mark.parametrize("one_port", [False, True])

@@ -1,5 +1,6 @@
 """Peers that stall, at each stage of a connection to the one port: each is let go in time, and nobody else notices."""
 
+import os
 import resource
 import socket
 import struct
@@ -62,6 +63,12 @@ def resident(server: Server) -> int:
     return int(pages) * 4096
 
 
+def processor_time(server: Server) -> float:
+    """Return the seconds of processor time that the server has taken."""
+    columns = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(columns[11]) + int(columns[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_a_peer_that_stalls_is_let_go_at_every_stage_and_others_are_served(hurried: Server) -> None:
     with ExitStack() as stack, grpc.insecure_channel(hurried.http) as channel, requests.Session() as session:
         health: Any = health_pb2_grpc.HealthStub(channel)
@@ -94,6 +101,21 @@ def test_peers_that_reset_their_connection_leave_nothing_behind(hurried: Server)
             # Closing resets the connection.
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_until(lambda: descriptors(hurried) <= before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_stream_that_is_silent_costs_no_time_and_stays_open(starting: Callable[..., Server]) -> None:
+    server = starting()
+    with grpc.insecure_channel(server.http) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        before = processor_time(server)
+        time.sleep(3)
+        assert processor_time(server) - before < 0.3
+        watch.cancel()
+        wait_until(lambda: any(line["code"] == "CANCELLED" for line in server.lines()))
+    assert server.stop() == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")

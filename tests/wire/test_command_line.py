@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -52,6 +53,32 @@ def test_everything_in_the_data_folder_is_the_owners_alone(starting: Starting) -
     modes = {path.name: path.stat().st_mode & 0o777 for path in server.data.iterdir()}
     assert len(modes) >= 5
     assert set(modes.values()) == {0o600}, modes
+
+
+def test_while_it_serves_the_folder_says_who_does_and_where(starting: Starting) -> None:
+    server = starting()
+    assert json.loads((server.data / "server.json").read_text()) == {
+        "pid": server.process.pid,
+        "external_url": server_url(server),
+        "grpc": server.grpc,
+        "http": server.http,
+    }
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order_and_leaves_nothing_but_the_data(starting: Starting, how: signal.Signals) -> None:
+    server = starting()
+    server.add()
+    assert server.stop(how) == 0
+    assert {path.name for path in server.data.iterdir()} == {"instanced.db", "local-user.key", "lock"}
+    assert server.lines("stopped")
+
+
+def test_the_log_says_how_to_get_a_token_with_the_command_that_was_called(server: Server) -> None:
+    [said] = server.lines(
+        "no system user is configured, so there is one of the server's own; this prints a token of it"
+    )
+    assert str(said["command"]).startswith(str(INSTANCED))
 
 
 def test_an_instance_is_there_after_a_restart(starting: Starting) -> None:

@@ -252,6 +252,14 @@ def test_a_listener_takes_only_so_many_calls_at_once(starting: Starting) -> None
     assert requests.get(f"{server.url}/admin/v1/healthz", timeout=10).status_code == 200
 
 
+@pytest.mark.parametrize("size", [1 << 20, 4_000_000])
+def test_a_message_within_the_limit_arrives_whole(server: Server, size: int) -> None:
+    # The name is too long, which only who has read all of it can say.
+    body = {"instanceName": "x" * size, "ownerEmail": {"email": "owner@acme.example"}}
+    got = requests.post(f"{server.url}/system/v1/instances", json=body, headers=server.bearer(), timeout=30)
+    assert (got.status_code, got.json()["code"]) == (400, 3)
+
+
 def test_a_url_beyond_the_limit_is_refused(server: Server) -> None:
     for path in (f"/{'x' * 17_000}", f"/admin/v1/healthz?{'x' * 17_000}"):
         got = requests.get(server.url + path, timeout=10)

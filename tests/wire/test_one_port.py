@@ -60,6 +60,13 @@ def test_the_log_has_the_address_of_the_tcp_peer(server: Server, one_port: bool)
     assert [server.line_of(request_id)["peer"]] == seen
 
 
+def test_the_peer_is_who_connected_whatever_a_header_says(server: Server) -> None:
+    request_id = f"peer{time.time_ns()}"
+    headers = {"x-forwarded-for": "203.0.113.7", "x-request-id": request_id}
+    requests.get(f"{server.url}/system/v1/healthz", headers=headers, timeout=10)
+    assert str(server.line_of(request_id)["peer"]).startswith("ipv4:127.0.0.1:")
+
+
 def test_a_path_of_no_rule_is_unimplemented(server: Server) -> None:
     with grpc.insecure_channel(server.http) as channel:
         for path in ("/system/v1/nothing", "/system/v1/instances/", "/zitadel.system.v1.SystemService/Nothing", "/"):
