@@ -82,7 +82,6 @@ _MALFORMED: Final = "its trailers are malformed: clients cannot read the status"
 
 OURS: Final = Ours(NAME)
 OURS_NATIVE: Final = Ours(f"{NAME}, gRPC listener", native=True, calls=_by_protocol(wire.GRPC))
-OURS_PYVOY: Final = Ours(f"{NAME} on pyvoy", host="pyvoy")
 
 GRPC_AIO: Final = Peer("grpc.aio", python("grpc_aio.serve"), _by_protocol(wire.GRPC))
 SONORA: Final = Peer(
@@ -116,14 +115,11 @@ VANGUARD: Final = Peer("vanguard-go", go("vanguard"), _by_protocol(wire.GRPC, wi
 GRPCWEB: Final = Peer("Go grpcweb", go("grpcweb"), _by_protocol(wire.GRPC_WEB))
 # The limits: what is left of a server when it has nothing to do.
 CONSTANT: Final = Peer("constant bytes on uvicorn", python("constant.on_uvicorn"), _by_protocol(wire.JSON))
-CONSTANT_OURS: Final = Peer(
-    "constant bytes on the default host", python("constant.on_default_host"), _by_protocol(wire.JSON)
-)
-CONSTANT_PYVOY: Final = Peer("constant bytes on pyvoy", python("constant.on_pyvoy_host"), _by_protocol(wire.JSON))
+CONSTANT_OURS: Final = Peer("constant bytes on our host", python("constant.on_our_host"), _by_protocol(wire.JSON))
 
-LIMITS: Final[tuple[Contender, ...]] = (CONSTANT, CONSTANT_OURS, CONSTANT_PYVOY)
+LIMITS: Final[tuple[Contender, ...]] = (CONSTANT, CONSTANT_OURS)
 ALL: Final[tuple[Contender, ...]] = (
-    *(OURS, OURS_NATIVE, OURS_PYVOY),
+    *(OURS, OURS_NATIVE),
     *(GRPC_AIO, SONORA, SONORA_GRANIAN, CONNECTRPC, CONNECTRPC_PYVOY, FASTAPI, ENVOY),
     *(GRPC_GO, GRPC_GATEWAY, VANGUARD, GRPCWEB),
     *LIMITS,

@@ -14,8 +14,8 @@ from server.identity.local_user import LOCAL_USER_ID
 from server.identity.minting import mint
 from tests.bench import wire
 from tests.bench.contender import Place, Running, log_of, process
-from tests.bench.places import INSTANCED, ROOT
-from tests.bench.unmeasured import Absent, Failed
+from tests.bench.places import INSTANCED
+from tests.bench.unmeasured import Failed
 from tests.bench.wire import Call
 
 NAME: Final = "instanced"
@@ -33,12 +33,11 @@ _ON_THE_PORT: Final = {call.protocol: call for call in (wire.GRPC, wire.GRPC_WEB
 class Ours:
     """`instanced serve`, its log at its default and written to a file.
 
-    `host` is asked for by its domain. Without `folder` the data are new, with one instance; the folder itself is used
-    otherwise, and what is added stays there. `native` has gRPC on the listener of its own, not on the HTTP port.
+    The instance is asked for by its `domain`. Without `data` the folder is new, with one instance; otherwise it is that
+    folder itself, and what is added stays there. `native` has gRPC on the listener of its own, not on the HTTP port.
     """
 
     name: str
-    host: str = "asyncio"
     arguments: tuple[str, ...] = ()
     native: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -49,11 +48,9 @@ class Ours:
     @contextmanager
     def run(self, place: Place) -> Iterator[Running]:
         """Start it and stop it at the end; it answers."""
-        if self.host == "pyvoy" and not list((ROOT / ".venv").glob("lib/python*/site-packages/pyvoy")):
-            raise Absent("pyvoy is not installed; make pyvoy installs it")
         data = self.data or Path(tempfile.mkdtemp(prefix="data-", dir=place.folder)) / "data"
         command = [str(INSTANCED), "serve", "--data", str(data), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-        command += ["--host", self.host, *self.arguments]
+        command += self.arguments
         log = log_of(place, self.name)
         with process(command, log, stdout=subprocess.PIPE) as started:
             began = time.monotonic()

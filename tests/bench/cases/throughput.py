@@ -10,27 +10,21 @@ from tests.bench.cases import latency
 from tests.bench.figures import Aim, Figures, Table
 from tests.bench.h2load import Shape
 
-_OURS, _NATIVE, _PYVOY = lineup.OURS.name, lineup.OURS_NATIVE.name, lineup.OURS_PYVOY.name
-_HTTP: Final = (_OURS, _PYVOY)
+_OURS, _NATIVE = lineup.OURS.name, lineup.OURS_NATIVE.name
 
 
-def _of_both(*peers: tuple[lineup.Peer, float]) -> Sequence[Aim]:
-    return [Aim(mine, peer.name, at_least=ratio) for peer, ratio in peers for mine in _HTTP]
+def _to_reach(*peers: tuple[lineup.Peer, float]) -> Sequence[Aim]:
+    return [Aim(_OURS, peer.name, at_least=ratio) for peer, ratio in peers]
 
 
 AIMS: Final[Mapping[str, Sequence[Aim]]] = {
     "grpc": (
         Aim(_NATIVE, lineup.GRPC_AIO.name, at_least=0.9),
-        Aim(_OURS, lineup.GRPC_AIO.name, at_least=3),
-        Aim(_OURS, lineup.GRPC_GO.name, at_least=0.4),
-        Aim(_PYVOY, lineup.GRPC_AIO.name, at_least=3),
-        Aim(_PYVOY, lineup.GRPC_GO.name, at_least=0.4),
+        *_to_reach((lineup.GRPC_AIO, 3), (lineup.GRPC_GO, 0.4)),
     ),
-    "grpc-web": _of_both((lineup.SONORA, 2), (lineup.CONNECTRPC, 2), (lineup.GRPCWEB, 1.2), (lineup.VANGUARD, 1.2)),
-    "json": (
-        *_of_both((lineup.FASTAPI, 2), (lineup.CONNECTRPC, 1.3), (lineup.GRPC_GATEWAY, 1.2)),
-        Aim(_OURS, lineup.CONSTANT_OURS.name, at_least=0.5),
-        Aim(_PYVOY, lineup.CONSTANT_PYVOY.name, at_least=0.5),
+    "grpc-web": _to_reach((lineup.SONORA, 2), (lineup.CONNECTRPC, 2), (lineup.GRPCWEB, 1.2), (lineup.VANGUARD, 1.2)),
+    "json": _to_reach(
+        (lineup.FASTAPI, 2), (lineup.CONNECTRPC, 1.3), (lineup.GRPC_GATEWAY, 1.2), (lineup.CONSTANT_OURS, 0.5)
     ),
 }
 
@@ -48,7 +42,7 @@ def run(bench: Bench, protocol: str, *, and_latency: bool = False) -> list[Table
         columns=COLUMNS,
         rows=rows,
         cost=CPU,
-        ours=[name for name in (_OURS, _NATIVE, _PYVOY) if name in {row.name for row in rows}],
+        ours=[name for name in (_OURS, _NATIVE) if name in {row.name for row in rows}],
         aims=AIMS.get(protocol, ()),
         text=f"{shape.connections} connections"
         + (f" with {shape.streams} calls at once on each." if shape.streams > 1 else ", one call at a time on each."),
