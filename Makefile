@@ -33,16 +33,8 @@ $(VENV)/setup-dev: requirements/dev.txt $(VENV)/setup-test
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/setup-pyvoy: requirements/pyvoy.txt $(VENV)/setup
-	@echo "installing the host pyvoy ..." >&2
-	@$(PIP) --require-hashes -r requirements/pyvoy.txt
-	@touch $@
-
 .PHONY: setup
 setup: $(VENV)/setup ## set up .venv with the server and its locked dependencies
-
-.PHONY: pyvoy
-pyvoy: $(VENV)/setup-pyvoy ## add Envoy with Python inside, for instanced serve --host pyvoy
 
 .PHONY: run
 run: $(VENV)/setup ## serve everything on 127.0.0.1:8080, and gRPC alone on 127.0.0.1:50051
@@ -73,7 +65,7 @@ $(BENCH)/setup: requirements/bench.txt | $(VENV)/python
 
 # CASE=json ROUNDS=3 SECONDS=0.5 SHORT=1 INSTANCES=1000000, and ARGS for what else there is.
 .PHONY: bench
-bench: $(VENV)/setup $(VENV)/setup-pyvoy $(BENCH)/setup ## measure beside other servers; needs h2load, and Go for those in Go; one case: CASE=json
+bench: $(VENV)/setup $(BENCH)/setup ## measure beside other servers; needs h2load, and Go for those in Go; one case: CASE=json
 	@PYTHONPATH=generated $(BENCH)/bin/python -m tests.bench $(addprefix --case ,$(CASE)) $(addprefix --rounds ,$(ROUNDS)) \
 		$(addprefix --seconds ,$(SECONDS)) $(addprefix --instances ,$(INSTANCES)) $(if $(SHORT),--short) $(ARGS)
 
@@ -83,7 +75,7 @@ proto: $(VENV)/setup-dev ## write generated/ anew from proto/
 
 .PHONY: lock
 lock: $(VENV)/setup-dev ## pin the newest versions that pyproject.toml allows, with hashes
-	@for extras in "run build" "pyvoy build pyvoy" "bench bench" "test build test" "dev build test dev"; do set -- $$extras; out=requirements/$$1.txt; shift; \
+	@for extras in "run build" "bench bench" "test build test" "dev build test dev"; do set -- $$extras; out=requirements/$$1.txt; shift; \
 		$(BIN)/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
 			--no-emit-index-url --no-header --no-annotate $$(printf -- '--extra %s ' $$@) --output-file $$out || exit 1; done
 

@@ -47,7 +47,7 @@ def _options(
 
 
 @app.command()
-def serve(  # noqa: PLR0917 - typer reads the options off the parameters
+def serve(
     config: Config = None,
     data: Data = None,
     grpc: Annotated[
@@ -56,33 +56,21 @@ def serve(  # noqa: PLR0917 - typer reads the options off the parameters
     http: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="All of it, on one port.", show_default="127.0.0.1:8080")
     ] = None,
-    host: Annotated[
-        str | None, typer.Option(metavar="asyncio|pyvoy", help="What carries the HTTP port.", show_default="asyncio")
-    ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="How many processes serve.", show_default="1")
     ] = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; prints a line for each listener once it takes calls."""
-    flags = _flags(data, grpc, http, host, workers)
-    loaded = _load(config, flags)
+    loaded = _load(config, _flags(data, grpc, http, workers))
     # grpc core logs lines of its own, which are neither of our form nor news: what fails there fails here as well.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        if loaded.settings.host == "pyvoy":
-            if loaded.settings.workers > 1:
-                raise SettingsError(
-                    "Workers: the host pyvoy is one process; leave it at 1, or serve with --host asyncio"
-                )
-            from server.envoy import serve_in_envoy  # noqa: PLC0415 - the default needs none of it
-
-            serve_in_envoy(loaded.settings, config, flags)
         if loaded.settings.workers > 1:
-            from server.workers import run_workers  # noqa: PLC0415 - as above
+            from server.workers import run_workers  # noqa: PLC0415 - the other commands need none of it
 
             run_workers(loaded)
             return
-        from server.application import run  # noqa: PLC0415 - the other commands need none of it
+        from server.application import run  # noqa: PLC0415 - as above
 
         run(loaded)
     except REFUSALS as error:
@@ -90,7 +78,7 @@ def serve(  # noqa: PLR0917 - typer reads the options off the parameters
 
 
 @app.command()
-def token(  # noqa: PLR0917 - as above
+def token(  # noqa: PLR0917 - typer reads the options off the parameters
     data: Data = None,
     config: Config = None,
     user: Annotated[str | None, typer.Option(metavar="NAME", help="A configured system user.")] = None,
@@ -149,7 +137,6 @@ def _flags(
     data: Path | None,
     grpc: str | None = None,
     http: str | None = None,
-    host: str | None = None,
     workers: int | None = None,
 ) -> dict[str, object]:
     flags: dict[str, object] = {}
@@ -159,8 +146,6 @@ def _flags(
         flags["grpc"] = {"address": grpc}
     if http is not None:
         flags["http"] = {"address": http}
-    if host is not None:
-        flags["host"] = host
     if workers is not None:
         flags["workers"] = workers
     return flags

@@ -262,8 +262,6 @@ class Settings(BaseSettings):
     )
 
     data: Path = Path("data")
-    # What carries the HTTP port: this process's own event loop, or Envoy by pyvoy, which has to be installed.
-    host: Literal["asyncio", "pyvoy"] = "asyncio"
     # How many processes serve; more than one share the ports and the database.
     workers: int = Field(default=1, ge=1, le=256)
     grpc: GRPC = GRPC()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fronts import Front, start_over_tls
 from tests.servers import Server, start
 
 
@@ -14,6 +15,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = start(tmp_path_factory.mktemp("shared") / "data")
     yield running
     assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A server that speaks TLS, shared like `server`."""
+    front = start_over_tls(tmp_path_factory.mktemp("shared-tls"))
+    yield front
+    assert front.server.stop() == 0
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def front(request: pytest.FixtureRequest) -> Front:
+    """The one port as published clients may meet it, each way in turn."""
+    if request.param == "tls":
+        over_tls: Front = request.getfixturevalue("over_tls")
+        return over_tls
+    return Front(request.getfixturevalue("server"))
 
 
 @pytest.fixture

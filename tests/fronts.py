@@ -1,20 +1,14 @@
-"""The one port as published clients may meet it: on either host, plain and over TLS."""
+"""The one port as published clients may meet it: plain and over TLS."""
 
 import base64
 import hashlib
-import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import grpc
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests import tools
 from tests.hosts.certificates import Authority
 from tests.servers import Server, start
 
@@ -24,7 +18,6 @@ class Front:
     """A server, and what a client has to know to trust it."""
 
     server: Server
-    fast: bool = False
     ca: Path | None = None
     certificate: Path | None = None
 
@@ -54,41 +47,9 @@ class Front:
         return grpc.secure_channel(self.server.http, grpc.ssl_channel_credentials(self.ca.read_bytes()))
 
 
-RUNNING = pytest.StashKey[dict[str, Front]]()
-
-
-def _start(folder: Path, *, fast: bool, tls: bool) -> Front:
-    ca = certificate = None
-    env = {}
-    if tls:
-        authority = Authority(folder)
-        ca, (certificate, key) = authority.ca, authority.issue("server")
-        env = {"INSTANCED_TLS_CERTPATH": str(certificate), "INSTANCED_TLS_KEYPATH": str(key)}
-    return Front(start(folder / "data", *(("--host", "pyvoy") if fast else ()), env=env), fast, ca, certificate)
-
-
-def _stop(front: Front) -> None:
-    assert front.server.stop() == 0
-
-
-def front_of(*names: str) -> Callable[..., Any]:
-    """Return a fixture that is each of the named set-ups in turn: `plain`, `tls`, `pyvoy`, `pyvoy-tls`.
-
-    Without names the tests parametrize it themselves. Each set-up is one server, which all tests share as they share
-    the fixture `server`, the first of them.
-    """
-
-    @pytest.fixture(scope="module", params=names or None, name="front")
-    def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Front:
-        name: str = request.param
-        running = request.session.stash.setdefault(RUNNING, {})
-        if name == "plain":
-            return Front(request.getfixturevalue("server"))
-        if "pyvoy" in name and importlib.util.find_spec("pyvoy") is None:
-            tools.unavailable("pyvoy is not installed; make pyvoy installs it")
-        if name not in running:
-            running[name] = _start(tmp_path_factory.mktemp(name), fast="pyvoy" in name, tls="tls" in name)
-            request.session.addfinalizer(partial(_stop, running[name]))
-        return running[name]
-
-    return front
+def start_over_tls(folder: Path) -> Front:
+    """Start a server whose certificate an authority of its own has signed."""
+    authority = Authority(folder)
+    certificate, key = authority.issue("server")
+    env = {"INSTANCED_TLS_CERTPATH": str(certificate), "INSTANCED_TLS_KEYPATH": str(key)}
+    return Front(start(folder / "data", env=env), authority.ca, certificate)

@@ -1,6 +1,6 @@
 """Published clients of gRPC-Web and Connect, in Chromium, on a page of another origin than the server's.
 
-Each on the one port of either host, plain and over TLS.
+Each on the one port, plain and over TLS.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import pytest
 
 from tests import tools
 from tests.browser.conftest import Visit
-from tests.fronts import Front, front_of
+from tests.fronts import Front
 
 pytestmark = tools.BUILDS_FIRST
 
@@ -28,8 +28,6 @@ CLIENTS = tuple(PROTOCOLS)
 # Connect refuses with a status of HTTP, of which Chromium tells on the console.
 REFUSAL = "Failed to load resource: the server responded with a status of 4"
 ADD, GET = "SystemService/AddInstance", "AdminService/GetMyInstance"
-
-front = front_of("plain", "tls", "pyvoy-tls")
 
 
 @dataclass

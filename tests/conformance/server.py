@@ -6,7 +6,6 @@ until it is told to end. Whatever is asked, the servicer is the same.
 
 import argparse
 import asyncio
-import base64
 import signal
 import socket
 import ssl
@@ -15,8 +14,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import grpc
 import uvloop
@@ -24,8 +22,6 @@ from connectrpc.conformance.v1 import server_compat_pb2, service_pb2_grpc
 
 from gateway import DEFAULT_MAX_MESSAGE_BYTES, Gateway
 from gateway.hosts.http_host import HTTPHost
-from gateway.hosts.pyvoy import Certificate, Limits, become_envoy
-from gateway.hosts.served import DEFAULT_HEADER_TIMEOUT, DEFAULT_MAX_HEADER_BYTES
 from tests.conformance.servicer import ConformanceServicer
 
 _ADDRESS: Final = "127.0.0.1"
@@ -60,26 +56,6 @@ async def on_grpc_aio(asked: Any, cut_after: float | None) -> AsyncIterator[int]
         yield port
     finally:
         await server.stop(0)
-
-
-def in_envoy(asked: Any) -> NoReturn:
-    """Become Envoy, which serves all that the gateway speaks over HTTP/1.1 and HTTP/2: see inside_envoy.py."""
-    private = Path(__file__).parents[2] / "build/conformance/private"
-    private.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with socket.socket() as reserved:
-        # Bound and not listening, it keeps the port for Envoy until Envoy has it.
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((_ADDRESS, 0))
-        reserved.set_inheritable(True)
-        creds = asked.server_creds
-        become_envoy(
-            "tests.conformance.inside_envoy:host",
-            reserved.getsockname(),
-            Limits(max_header_bytes=DEFAULT_MAX_HEADER_BYTES, header_timeout=DEFAULT_HEADER_TIMEOUT),
-            private,
-            tls=Certificate(creds.cert, creds.key, asked.client_tls_cert or None) if asked.use_tls else None,
-            handed_over={"asked": base64.b64encode(asked.SerializeToString()).decode()},
-        )
 
 
 def make_gateway(asked: Any) -> Gateway:
@@ -135,15 +111,13 @@ async def serve(serving: AbstractAsyncContextManager[int], asked: Any) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("set_up", choices=["default", "grpc-aio", "pyvoy"])
+    parser.add_argument("set_up", choices=["default", "grpc-aio"])
     parser.add_argument(
         "--cut-after", type=float, help="seconds after which grpc.aio cuts a connection: some of its calls never end"
     )
     arguments = parser.parse_args()
     (length,) = _LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))
     asked = server_compat_pb2.ServerCompatRequest.FromString(sys.stdin.buffer.read(length))
-    if arguments.set_up == "pyvoy":
-        in_envoy(asked)
     serving = on_one_port(asked) if arguments.set_up == "default" else on_grpc_aio(asked, arguments.cut_after)
     uvloop.run(serve(serving, asked))
 

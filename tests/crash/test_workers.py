@@ -327,10 +327,6 @@ def test_a_second_server_is_refused_and_told_of_the_first(starting: Starting) ->
     assert server.stop() == 0
 
 
-def test_the_fast_host_has_one_process(tmp_path: Path) -> None:
-    assert "Workers" in refused(tmp_path / "data", *TWO, "--host", "pyvoy")
-
-
 def test_a_server_whose_workers_cannot_be_replaced_ends_and_says_why(starting: Starting, tmp_path: Path) -> None:
     certificate, key = Authority(tmp_path).issue("server")
     env = {"INSTANCED_TLS_CERTPATH": str(certificate), "INSTANCED_TLS_KEYPATH": str(key)}

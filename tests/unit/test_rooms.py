@@ -57,9 +57,7 @@ def test_only_the_composition_root_and_the_command_line_load_settings() -> None:
     assert readers == {
         "server/application.py",
         "server/cli.py",
-        "server/envoy.py",
         "server/external.py",
         "server/http_front.py",
-        "server/inside_envoy.py",
         "server/workers.py",
     }

@@ -16,7 +16,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from zitadel import admin_pb2, system_pb2
 
 from tests import tools
-from tests.fronts import Front, front_of
+from tests.fronts import Front
 from tests.wire.callers import frame, frames
 
 ADD, GET = "/zitadel.system.v1.SystemService/AddInstance", "/zitadel.admin.v1.AdminService/GetMyInstance"
@@ -30,15 +30,9 @@ WAYS = (
     ("tls", "1.1"),
     ("tls", "2"),
     ("tls", "2 of both"),
-    ("pyvoy", "1.1"),
-    ("pyvoy", "2"),
-    ("pyvoy-tls", "1.1"),
-    ("pyvoy-tls", "2"),
-    ("pyvoy-tls", "2 of both"),
 )
 # The scope keeps the tests of one server together.
 pytestmark = pytest.mark.parametrize(("front", "curl"), WAYS, indirect=True, scope="module")
-front = front_of()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""gRPC's own clients on the one port, on either host, plain and over TLS: grpcio and grpc-js."""
+"""gRPC's own clients on the one port, plain and over TLS: grpcio and grpc-js."""
 
 import base64
 import time
@@ -17,15 +17,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from zitadel import admin_pb2, admin_pb2_grpc, system_pb2, system_pb2_grpc
 
 from tests import tools
-from tests.fronts import Front, front_of
+from tests.fronts import Front
 
 pytestmark = tools.BUILDS_FIRST
 
 HERE = Path(__file__).parent
 
 Outcomes = Mapping[str, Mapping[str, Any]]
-
-front = front_of("plain", "tls", "pyvoy", "pyvoy-tls")
 
 
 def by_grpc_js(front: Front, domain: str) -> Outcomes:

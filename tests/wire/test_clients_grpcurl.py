@@ -1,6 +1,6 @@
 """grpcurl, a client in Go that knows nothing of the API but what reflection tells it.
 
-It calls both addresses, on either host, plain and over TLS.
+It calls both addresses, plain and over TLS.
 """
 
 import json
@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from zitadel import admin_pb2, instance_pb2, system_pb2
 
 from tests import tools
-from tests.fronts import Front, front_of
+from tests.fronts import Front
 
 pytestmark = tools.BUILDS_FIRST
 
@@ -36,8 +36,6 @@ GETS = ("zitadel.admin.v1.AdminService/GetMyInstance", "zitadel.system.v1.System
 
 Command = Callable[..., list[str | Path]]
 Grpcurl = Callable[..., str]
-
-front = front_of("plain", "tls", "pyvoy-tls")
 
 
 @pytest.fixture(scope="module")
