@@ -7,8 +7,9 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
+from socket import socket
 
 import grpc
 import structlog
@@ -23,7 +24,7 @@ from server import logs
 from server.certificates import Certificates
 from server.domain.passwords import Passwords
 from server.external import external_url, publish, withdraw
-from server.http_front import HTTPFront, one_port
+from server.http_front import http_front
 from server.identity.authorizer import Authorizer
 from server.identity.local_user import load_or_create_local_user, may_have_local_user
 from server.identity.requirements import read_requirements
@@ -36,7 +37,7 @@ from server.interceptors.encoded_once import Encode
 from server.interceptors.errors import Errors
 from server.interceptors.layers import Layer, Layers
 from server.interceptors.undecodable import Undecodable
-from server.listeners import shown
+from server.listeners import bind, shown
 from server.native import listen, native_server
 from server.servicers.admin import AdminServicer
 from server.servicers.reflection import V1, V1ALPHA, add_reflection
@@ -55,8 +56,6 @@ PUBLIC = (HEALTH, V1, V1ALPHA)
 
 # Between saying NOT_SERVING to those who watch and ending their streams, in seconds.
 _LAST_WORD = 0.05
-
-OpenFront = Callable[[Settings, DataFolder, Certificates | None], AbstractContextManager[HTTPFront]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +79,7 @@ def run(loaded: Loaded) -> None:
 
 
 async def _serve(loaded: Loaded) -> None:
-    await serve(loaded, one_port, _stop_on_signals())
-
-
-async def serve(loaded: Loaded, open_front: OpenFront, stopping: asyncio.Event) -> None:
-    """Serve, as the only process of this server, until `stopping` is set and the running calls are done.
-
-    Raises:
-        SettingsError, StoreRefused, ConfigurationError: it cannot start; the message says what to do.
-    """
-    settings = loaded.settings
+    settings, stopping = loaded.settings, _stop_on_signals()
     say_ignored(loaded)
     with DataFolder.open(settings.data) as folder:
         users = system_users(settings, folder)
@@ -98,7 +88,7 @@ async def serve(loaded: Loaded, open_front: OpenFront, stopping: asyncio.Event) 
             announce_listening(folder, users, listening)
 
         try:
-            await serve_from(folder, settings, users, open_front=open_front, stopping=stopping, announce=announce)
+            await serve_from(folder, settings, users, stopping=stopping, announce=announce)
         finally:
             withdraw(folder)
 
@@ -108,20 +98,20 @@ async def serve_from(
     settings: Settings,
     users: Mapping[str, SystemUser],
     *,
-    open_front: OpenFront,
     stopping: asyncio.Event,
     announce: Callable[[Listening], None],
-    among_workers: bool = False,
+    worker_listener: socket | None = None,
 ) -> None:
     """Serve from a folder that is held until `stopping` is set and the running calls are done.
 
-    `announce` is called once calls are taken. `among_workers`: other processes of this server write to the same
-    database, and listen on the same port for gRPC.
+    `announce` is called once calls are taken. `worker_listener` is what a worker has for HTTP, bound already: other
+    processes of this server write to the same database, and listen on the same port for gRPC.
 
     Raises:
         SettingsError, StoreRefused, ConfigurationError: it cannot start; the message says what to do.
     """
     log = structlog.get_logger()
+    among_workers = worker_listener is not None
     async with AsyncExitStack() as stack:
         store = await open_store(folder, alone=not among_workers)
         stack.push_async_callback(store.close)
@@ -130,8 +120,9 @@ async def serve_from(
 
         pem = settings.tls.read()
         certificates = None if pem is None else Certificates(settings.tls, pem)
-        front = stack.enter_context(open_front(settings, folder, certificates))
-        url = external_url(settings, front.address[1])
+        listener = worker_listener or stack.enter_context(closing(bind(settings.http.address, "HTTP", "--http")))
+        host, port = listener.getsockname()[:2]
+        url = external_url(settings, port)
         instances = Instances(store, settings.external_domain, passwords)
 
         drain = Drain((HEALTH, V1, V1ALPHA))
@@ -159,7 +150,7 @@ async def serve_from(
             handshake_timeout=settings.http.receive_timeout,
             share_port=among_workers,
         )
-        front.carry(gateway)
+        front = http_front(settings, gateway, listener, certificates)
         checks = await _add_servicers(instances, native, gateway)
 
         tls = None if certificates is None else certificates.for_grpc()
@@ -169,7 +160,7 @@ async def serve_from(
         if certificates is not None:
             stack.enter_context(certificates.watched(front.replace_tls))
         announce(
-            Listening(url, shown(split_address(settings.grpc.address)[0], grpc_port), shown(*front.address)),
+            Listening(url, shown(split_address(settings.grpc.address)[0], grpc_port), shown(host, port)),
         )
 
         _collect_seldom()

@@ -30,11 +30,6 @@ class Certificates:
         self._pem = pem
         self.context = tls_context(pem)
 
-    @property
-    def pem(self) -> Pem:
-        """What `context` was made of."""
-        return self._pem
-
     def for_grpc(self) -> grpc.ServerCredentials:
         """Make credentials that ask here at each handshake. grpcio cannot ask for a certificate without insisting."""
         given = self._pem

@@ -11,7 +11,6 @@ as well, as flock(2) has it for inherited descriptors: it is free when the last 
 """
 
 import asyncio
-import functools
 import gc
 import os
 import selectors
@@ -31,7 +30,6 @@ from server import logs
 from server.application import Listening, announce_listening, say_ignored, serve_from, system_users
 from server.certificates import Certificates
 from server.external import external_url, withdraw
-from server.http_front import shared_port
 from server.identity.errors import ConfigurationError
 from server.identity.users import SystemUser
 from server.listeners import BACKLOG, bind_shared, shown
@@ -349,9 +347,8 @@ async def _serve_share(share: _Share, number: int, control: socket.socket) -> No
         share.folder,
         share.settings,
         share.users,
-        open_front=functools.partial(shared_port, share.http[number - 1]),
         stopping=stopping,
         announce=lambda _: control.sendall(_READY),
-        among_workers=True,
+        worker_listener=share.http[number - 1],
     )
     loop.remove_reader(control)
