@@ -119,8 +119,10 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         receive_timeout: seconds for the whole body of a request with one message to arrive.
         max_concurrent_calls: how many may run at once; one more is RESOURCE_EXHAUSTED, as under grpc.aio.
         max_url_bytes: the longest path and query together; beyond it the answer is 414.
-        repeat_regardless_of: metadata that differs from call to call and decides nothing but what `Repeatable.again`
-            makes of it, such as `traceparent`.
+        repeat_by: the metadata that decides, beside what the gateway reads itself, how a call that may be repeated is
+            answered: requests that differ in other metadata alone repeat each other. None: any may decide.
+        repeat_regardless_of: metadata that decides nothing but what `Repeatable.again` makes of it, such as a request
+            id.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         receive_timeout: float = DEFAULT_RECEIVE_TIMEOUT,
         max_concurrent_calls: int = DEFAULT_MAX_CONCURRENT_CALLS,
         max_url_bytes: int = DEFAULT_MAX_URL_BYTES,
+        repeat_by: Collection[str] | None = None,
         repeat_regardless_of: Collection[str] = (),
     ) -> None:
         super().__init__(application)
@@ -144,7 +147,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         self._max_url_bytes = max_url_bytes
         self._running = 0
         self._watches = Watches()
-        self._repeats = Repeats(repeat_regardless_of)
+        self._repeats = Repeats(repeat_by, repeat_regardless_of)
         self._found: dict[_Key, tuple[_Spoken | None, Match[Route] | None]] = {}
         self._router: Router[Route] = Router()
         self._methods: dict[str, Method] = {}
@@ -255,7 +258,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             return
         before: Asked | None = scope.get(_ASKED)
         digest, apart = self._repeats.asked(scope) if before is None else before
-        repeat = None if digest is None or before is not None else self._repeats.get(digest)
+        repeat = None if digest is None or before is not None else self._repeats.known.get(digest)
         if repeat is None:
             await self._serve(scope, receive, send, digest, self._receive_timeout)
             return
@@ -283,7 +286,7 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
         For a host that spares it a task, and the events of ASGI. The call in full follows with the same scope.
         """
         digest, apart = scope[_ASKED] = self._repeats.asked(scope)
-        repeat = None if digest is None else self._repeats.get(digest)
+        repeat = None if digest is None else self._repeats.known.get(digest)
         return None if repeat is None else self._repeated(repeat, scope, apart, body)
 
     async def _serve(
@@ -339,8 +342,8 @@ class Gateway(grpcASGI):  # type: ignore[misc] # sonora has no types
             self._running -= 1
         if not answered:
             await self._refuse(scope, send, spoken, headers, self._not_found())
-        elif call.repeat is not None and (wanted := self._repeats.wants(scope, digest)) is not None:
-            self._repeats.put(wanted, call.repeat)
+        elif call.repeat is not None:
+            self._repeats.keep(scope, digest, call.repeat)
 
     def _repeated(self, repeat: Repeat, scope: Scope, apart: Metadata, body: bytes) -> Answer | None:
         """Answer a request as one before it, if it is the same and nothing has changed."""

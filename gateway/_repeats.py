@@ -5,21 +5,18 @@ make of these is known by then; only what may have changed meanwhile has to be l
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import sha256
-from itertools import chain
 from typing import Final, Generic, NamedTuple
 
 from gateway._encoded_once import EncodedOnce, MessageType
+from gateway._recurring import REMEMBERED, Recurring
 from gateway._types import Event, Metadata, Receive, Reply, Scope
 
 Again = Callable[[str, Metadata], Metadata | None]
 """Takes the caller's address, as `context.peer()` names it, and that of the request's metadata which the gateway was
 told to repeat regardless of, and answers for one more call: gives its initial metadata, or None where something has
 changed, and then the call is made in full."""
-
-_REMEMBERED: Final = 10_000
 
 
 class Repeatable(Generic[MessageType]):
@@ -58,26 +55,37 @@ _NOTHING: Final = Asked(None, ())
 # Deadlines of a millisecond and more, as `_timeout` reads them.
 _GRPC_TIMEOUT: Final = re.compile(rb"[1-9][0-9]{0,7}[HMSm]|[1-9][0-9]{3,7}u|[1-9][0-9]{6,7}n")
 _CONNECT_TIMEOUT: Final = re.compile(rb"[1-9][0-9]{0,9}")
+_DEADLINES: Final[dict[bytes, Callable[[bytes], object]]] = {
+    b"grpc-timeout": _GRPC_TIMEOUT.fullmatch,
+    b"connect-timeout-ms": _CONNECT_TIMEOUT.fullmatch,
+}
+
+
+# What the gateway itself reads of a request, and what makes metadata malformed.
+_READ: Final = frozenset(
+    {b":authority", b"accept", b"accept-encoding", b"host", b"origin", b"te", b"transfer-encoding"}
+)
+_READ_PREFIXES: Final = (b"access-control-", b"connect-", b"content-", b"grpc-")
+_BINARY: Final = b"-bin"
+
+# What a header is to a request: no part of it, a part of it, or something that stands apart.
+_NO_PART: Final = 0
+_PART: Final = 1
+_APART: Final = 2
+_LEARNED: Final = 1_000
 
 
 class Repeats:
     """The last calls that may be repeated, by SHA-256 of their requests, so that no credentials are kept.
 
-    While there is room each is kept. Then a request is kept when it comes for the second time, so that clients who send
-    something new in every call do not push those out that repeat.
-    Headers of the names in `regardless` are no part of it, and neither is a deadline: a repetition takes no time.
+    A deadline is no part of a request, as a repetition takes no time; see `Gateway` for the two parameters.
     """
 
-    def __init__(self, regardless: Iterable[str] = (), size: int = _REMEMBERED) -> None:
-        self._size = size
-        self._apart: dict[bytes, Callable[[bytes], object] | None] = {
-            **{name.lower().encode("ascii"): None for name in regardless},
-            b"grpc-timeout": _GRPC_TIMEOUT.fullmatch,
-            b"connect-timeout-ms": _CONNECT_TIMEOUT.fullmatch,
-        }
-        # A dict takes longer to find its oldest entry the more of them were removed.
-        self._known: OrderedDict[bytes, Repeat] = OrderedDict()
-        self._seen_once: OrderedDict[bytes, None] = OrderedDict()
+    def __init__(self, by: Iterable[str] | None = None, regardless: Iterable[str] = ()) -> None:
+        self._by = None if by is None else frozenset(name.lower().encode("ascii") for name in by)
+        self._regardless = frozenset(name.lower().encode("ascii") for name in regardless)
+        self._meanings: dict[bytes, int | Callable[[bytes], object]] = {}
+        self.known: Recurring[Repeat] = Recurring()
         # Other paths do not pay for the digest.
         self._paths: set[str] = set()
 
@@ -85,31 +93,15 @@ class Repeats:
         """Take a request without its body; it has no digest where no such request was ever repeatable."""
         return self._taken(scope) if scope["path"] in self._paths else _NOTHING
 
-    def get(self, digest: bytes) -> Repeat | None:
-        """Give the call that a request repeats, should its body be the same."""
-        return self._known.get(digest)
-
-    def wants(self, scope: Scope, digest: bytes | None) -> bytes | None:
-        """Give the digest under which a repeatable call is to be kept, None where it is not yet."""
+    def keep(self, scope: Scope, digest: bytes | None, repeat: Repeat) -> None:
+        """Keep a call that may be repeated, where its request may come again."""
         if digest is None:
             # A path is an RPC's or a rule's; the many that a variable makes are as good as one each.
-            if len(self._paths) < self._size:
+            if len(self._paths) < REMEMBERED:
                 self._paths.add(scope["path"])
             digest = self._taken(scope).digest
-        if digest is None or digest in self._known or len(self._known) < self._size or digest in self._seen_once:
-            return digest
-        if len(self._seen_once) >= self._size:
-            self._seen_once.popitem(last=False)
-        self._seen_once[digest] = None
-        return None
-
-    def put(self, digest: bytes, repeat: Repeat) -> None:
-        """Keep a call, in place of the one that has been there longest where there are too many."""
-        self._seen_once.pop(digest, None)
-        self._known[digest] = repeat
-        self._known.move_to_end(digest)
-        if len(self._known) > self._size:
-            self._known.popitem(last=False)
+        if digest is not None and self.known.wants(digest):
+            self.known.put(digest, repeat)
 
     def _taken(self, scope: Scope) -> Asked:
         extensions = scope.get("extensions")
@@ -121,22 +113,35 @@ class Repeats:
             scope.get("query_string", b""),
         ]
         apart: Metadata = ()
-        headers = scope["headers"]
-        if self._apart.keys().isdisjoint(dict(headers)):
-            parts += chain.from_iterable(headers)
-        else:
-            for name, value in headers:
-                if name not in self._apart:
-                    parts += (name, value)
-                    continue
-                is_good = self._apart[name]
-                if is_good is None:
-                    apart += ((name.decode("ascii"), value.decode("latin-1")),)
-                elif not is_good(value):
-                    parts += (name, value)
+        meanings = self._meanings
+        for name, value in scope["headers"]:
+            meaning = meanings.get(name)
+            if meaning is None:
+                meaning = self._learn(name)
+            if meaning == _PART:
+                parts += (name, value)
+            elif meaning == _APART:
+                apart += ((name.decode("ascii"), value.decode("latin-1")),)
+            elif meaning != _NO_PART and not meaning(value):  # type: ignore[operator] # what is left is a function
+                parts += (name, value)
         request = b"\n".join(parts)
         # Nothing that HTTP lets through has a line break; where a host lets it, two requests could look the same.
         return Asked(sha256(request).digest() if request.count(b"\n") == len(parts) + 2 else None, apart)
+
+    def _learn(self, name: bytes) -> int | Callable[[bytes], object]:
+        lower = name.lower()
+        meaning: int | Callable[[bytes], object] = _PART
+        if lower in _DEADLINES:
+            meaning = _DEADLINES[lower]
+        elif lower in self._regardless:
+            meaning = _APART
+        elif self._by is not None and not (
+            lower in self._by or lower in _READ or lower.startswith(_READ_PREFIXES) or lower.endswith(_BINARY)
+        ):
+            meaning = _NO_PART
+        if len(self._meanings) < _LEARNED:
+            self._meanings[name] = meaning
+        return meaning
 
 
 def returned(event: Event, receive: Receive) -> Receive:

@@ -27,10 +27,11 @@ from server.external import external_url, publish, withdraw
 from server.http_front import http_front
 from server.identity.authorizer import Authorizer
 from server.identity.local_user import load_or_create_local_user, may_have_local_user
+from server.identity.metadata import AUTHORIZATION, INSTANCE_HOST
 from server.identity.requirements import read_requirements
 from server.identity.users import SystemUser, parse_system_users
 from server.instances import Instances
-from server.interceptors.access_log import OF_ONE_CALL, AccessLog
+from server.interceptors.access_log import REQUEST_ID, AccessLog
 from server.interceptors.authentication import Authentication
 from server.interceptors.drain import Drain
 from server.interceptors.encoded_once import Encode
@@ -53,6 +54,9 @@ SERVICES = (
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 # Public by name: these descriptors are not ours to put an option on.
 PUBLIC = (HEALTH, V1, V1ALPHA)
+
+# All metadata that interceptors and servicers read, but for the request id.
+DECISIVE = (AUTHORIZATION, INSTANCE_HOST)
 
 # Between saying NOT_SERVING to those who watch and ending their streams, in seconds.
 _LAST_WORD = 0.05
@@ -140,7 +144,8 @@ async def serve_from(
             receive_timeout=settings.http.receive_timeout.total_seconds(),
             max_concurrent_calls=settings.http.max_concurrent_calls,
             max_url_bytes=settings.http.max_url_bytes,
-            repeat_regardless_of=OF_ONE_CALL,
+            repeat_by=DECISIVE,
+            repeat_regardless_of=(REQUEST_ID,),
         )
         # What the gateway does by itself.
         on_grpc = Layers((*layers, Undecodable(), Encode()))

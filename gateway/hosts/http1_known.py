@@ -5,16 +5,15 @@ repeat and to write the head of the reply takes more than half of such a call: 1
 the caller of `Answer.again`, with its line in the log, has 5.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from gateway._recurring import REMEMBERED, Recurring
 from gateway._types import Address, Answer, Headers
 from gateway.hosts.http1_request import head_of
 from gateway.hosts.request import BODILESS
 
-_REMEMBERED: Final = 10_000
 # A head of usual length and the body of a call that is repeated.
 _LONGEST: Final = 4 * 1024
 _END_OF_LINE: Final = b"\r\n"
@@ -29,9 +28,8 @@ class _Known(NamedTuple):
 class KnownRequests:
     """The last requests that were answered at once and may be again, by SHA-256, so that no credentials are kept."""
 
-    def __init__(self, size: int = _REMEMBERED) -> None:
-        self._size = size
-        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._known: Recurring[_Known] = Recurring(size)
 
     def reply(self, data: bytes, client: Address | None) -> bytes | None:
         """Give the whole reply to the bytes of a request, where it is known; None where they have to be parsed."""
@@ -43,7 +41,7 @@ class KnownRequests:
             return None
         headers = known.again(client)
         if headers is None:
-            del self._known[digest]
+            self._known.drop(digest)
             return None
         lines = b"".join([name + b": " + value + _END_OF_LINE for name, value in headers])
         # What makes headers of a header is for the way in full to refuse.
@@ -56,10 +54,11 @@ class KnownRequests:
         reply, again = answer.reply, answer.again
         if again is None or len(data) > _LONGEST or reply.status in BODILESS:
             return
+        digest = sha256(data).digest()
+        if not self._known.wants(digest):
+            return
         head = head_of(reply.status, reply.headers)
         if head.length != len(reply.body) or head.closes:
             return
         block = _END_OF_LINE.join((*head.lines, b""))
-        self._known[sha256(data).digest()] = _Known(block, reply.body, again)
-        if len(self._known) > self._size:
-            self._known.popitem(last=False)
+        self._known.put(digest, _Known(block, reply.body, again))

@@ -60,7 +60,7 @@ class Outcome:
 def never_sent_before(count: int) -> list[str]:
     """Return so many values that no request has had: what repeats none."""
     run = secrets.token_hex(4)
-    return [f"bench/{run}-{number:06}" for number in range(count)]
+    return [f"https://bench-{run}-{number:06}.example" for number in range(count)]
 
 
 @functools.cache

@@ -59,39 +59,44 @@ def _reads(bench: Bench, entrant: Entrant, *, adding: bool) -> Figures:
 
 def tokens(bench: Bench) -> list[Table]:
     """Measure reads with one token, with a thousand that take turns, and such as repeat none."""
-    one, many, own = Row("one token"), Row(f"{TOKENS:,} tokens"), Row("one token, each call with another user-agent")
+    one, many = Row("one token"), Row(f"{TOKENS:,} tokens")
+    agent, origin = Row("one token, each call by another user-agent"), Row("one token, each call from another origin")
     with entrants(bench, [lineup.OURS], "json") as (rows, found):
         for entrant in found:
             assert entrant.running.data is not None
             bearers = [f"Bearer {token}" for token in ours.tokens(entrant.running.data, TOKENS)]
             rates: dict[str, float] = {}
             for number in range(bench.rounds):
-                note(bench, one, number, partial(_varying, bench, entrant, rates, bearers[:1]))
-                note(bench, many, number, partial(_varying, bench, entrant, rates, bearers))
-                note(bench, own, number, partial(_varying, bench, entrant, rates, None))
+                note(bench, one, number, partial(_varying, bench, entrant, rates, "authorization", bearers[:1]))
+                note(bench, many, number, partial(_varying, bench, entrant, rates, "authorization", bearers))
+                note(bench, agent, number, partial(_varying, bench, entrant, rates, "user-agent", None))
+                note(bench, origin, number, partial(_varying, bench, entrant, rates, "origin", None))
     text = (
-        f"JSON, {CONNECTIONS} connections; all tokens have been seen before. This server repeats a call whose bytes it "
-        "has seen, as in all other tables; one that differs from all before it is made in full."
+        f"JSON, {CONNECTIONS} connections; all tokens have been seen before. This server repeats its answer to a call "
+        "that it has seen, as in all other tables. The user-agent decides nothing, so calls that differ in it alone "
+        "are repeated too; the origin does, and such calls are made in full."
     )
-    rows = _or_why(rows, [one, many, own])
+    rows = _or_why(rows, [one, many, agent, origin])
     columns = (*COLUMNS, *_TIMES)
-    return [Table("tokens", "Reads with many tokens", RATE, columns, rows, [many.name, own.name], text=text)]
+    others = [many.name, agent.name, origin.name]
+    return [Table("tokens", "Reads that differ from each other", RATE, columns, rows, others, text=text)]
 
 
-def _varying(bench: Bench, entrant: Entrant, rates: dict[str, float], bearers: list[str] | None) -> Figures:
-    """Read with tokens that take turns; without any given, with another user-agent in each call."""
+def _varying(
+    bench: Bench, entrant: Entrant, rates: dict[str, float], header: str, taking_turns: list[str] | None
+) -> Figures:
+    """Read with values of a header that take turns; without any given, with another one in each call."""
     call = entrant.target.call
-    header = "user-agent" if bearers is None else "authorization"
     call = replace(call, headers={**call.headers, header: VARIED})
     group = Group("reads", call, CONNECTIONS, reply=entrant.target.reply)
-    kind = f"{header} {len(bearers or ())}"
+    kind = f"{header} {len(taking_turns or ())}"
 
     def read(calls: int) -> varied.Outcome:
-        values = never_sent_before(calls) if bearers is None else bearers
+        values = never_sent_before(calls) if taking_turns is None else taking_turns
         return varied.run(entrant.target.address, [replace(group, calls=calls, values=values)])["reads"]
 
     # Tokens are verified once, before anything is measured.
-    warm = read(max(1_000, len(bearers or ())))
+    warm = read(max(1_000, len(taking_turns or ())))
     calls = max(1_000, int(rates.get(kind, warm.rate) * bench.seconds))
     before = entrant.running.cpu()
     reads = read(calls)

@@ -39,7 +39,7 @@ def run(bench: Bench) -> list[Table]:
     )
     aims = (Aim(two, one, at_least=1.3), Aim(two, one, at_least=0.9, figure=PER_CPU, base=PER_CPU))
     memory = "memory is that of all processes, what they share counted once"
-    full = f"JSON, {CONNECTIONS} connections, each call with another user-agent; {memory}."
+    full = f"JSON, {CONNECTIONS} connections, each call from another origin, so that it is made in full; {memory}."
     same = (
         f"JSON, {CONNECTIONS} connections. A call costs a server less than the load generator here, which has one core "
         "for itself where one worker serves, and none where two do."
@@ -63,7 +63,7 @@ def _by(count: int) -> str:
 
 
 def _reads(bench: Bench, entrant: Entrant) -> Figures:
-    call = entrant.target.call.with_headers({"user-agent": VARIED})
+    call = entrant.target.call.with_headers({"origin": VARIED})
     return _load(bench, entrant, Group("calls", call, CONNECTIONS, reply=entrant.target.reply))
 
 

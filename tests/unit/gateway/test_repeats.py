@@ -3,15 +3,19 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
 from gateway import EncodedOnce, Gateway, Metadata, Repeatable
+from gateway._recurring import Recurring
 from tests.unit.gateway.client import JSON, Response, request
 from tests.unit.gateway.conftest import MakeGateway
 from tests.unit.gateway.echo import SERVICE, EchoReply, EchoServicer
+
+if TYPE_CHECKING:
+    from gateway._repeats import Repeat
 
 RPC = f"/{SERVICE}/Unary"
 
@@ -260,20 +264,63 @@ async def test_of_long_bodies_nothing_is_kept(
 
 
 async def test_very_many_different_calls_are_not_kept(repeating: Gateway, answers: Answers) -> None:
-    repeating._repeats._size = 16
+    known: Recurring[Repeat] = Recurring(16)
+    repeating._repeats.known = known
+    await post(repeating)
     for number in range(100):
         await post(repeating, headers={"x-request-id": str(number)})
-    assert len(repeating._repeats._known) == len(repeating._repeats._seen_once) == 16
+    assert len(known) == len(known._seen_once) == 16
     # Those that came only once have not pushed out what was there.
+    answers.repeated.clear()
     await post(repeating)
     await post(repeating, headers={"x-request-id": "14"})
     assert len(answers.repeated) == 2
 
 
 async def test_without_room_a_call_is_kept_when_it_comes_again(repeating: Gateway, answers: Answers) -> None:
-    repeating._repeats._size = 1
-    for ran, repeated in ((2, 0), (3, 0), (3, 1)):
+    repeating._repeats.known = Recurring(1)
+    await post(repeating)
+    answers.ran = 0
+    for ran, repeated in ((1, 0), (2, 0), (2, 1)):
         await post(repeating, headers={"x-request-id": "new"})
         assert (answers.ran, len(answers.repeated)) == (ran, repeated)
     await post(repeating)
-    assert answers.ran == 4
+    assert answers.ran == 3
+
+
+@pytest.mark.parametrize(
+    "headers", [{"user-agent": "other"}, {"cf-ray": "1"}, {"Cookie": "a=b"}, {"accept-language": "de"}]
+)
+async def test_metadata_that_nobody_reads_decides_nothing(
+    make_gateway: MakeGateway, answers: Answers, headers: dict[str, str]
+) -> None:
+    gateway = make_gateway(repeat_by=["Authorization"])
+    await post(gateway)
+    await post(gateway, headers=headers)
+    assert (answers.ran, answers.given) == (1, [()])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authorization", "Bearer other"),
+        ("Authorization", "Bearer other"),
+        ("host", "other.example"),
+        (":authority", "other.example"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip"),
+        ("origin", "https://page.example"),
+        ("te", "trailers"),
+        ("content-encoding", "identity"),
+        ("connect-protocol-version", "1"),
+        ("grpc-encoding", "identity"),
+        ("access-control-request-method", "POST"),
+        ("any-bin", "AAAA"),
+        ("any-bin", "!"),
+    ],
+)
+async def test_what_is_read_decides(make_gateway: MakeGateway, answers: Answers, name: str, value: str) -> None:
+    gateway = make_gateway(repeat_by=["Authorization"])
+    await post(gateway, headers={"authorization": "Bearer one"})
+    await post(gateway, headers=[(b"authorization", b"Bearer one"), (name.encode(), value.encode())])
+    assert answers.repeated == []

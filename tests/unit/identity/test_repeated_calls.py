@@ -9,11 +9,12 @@ from structlog.testing import LogCapture
 from zitadel.admin_pb2_grpc import add_AdminServiceServicer_to_server
 
 from gateway import Gateway
+from server.application import DECISIVE
 from server.domain.errors import StoreUnavailable
 from server.domain.model import Instance
 from server.identity.authorizer import Authorizer
 from server.identity.requirements import read_requirements
-from server.interceptors.access_log import OF_ONE_CALL, AccessLog
+from server.interceptors.access_log import REQUEST_ID, AccessLog
 from server.interceptors.authentication import Authentication
 from server.interceptors.errors import Errors
 from server.interceptors.layers import Layers
@@ -49,7 +50,7 @@ class Served:
         authorizer = Authorizer(users, EXTERNAL_URL, self.instances, clock=self.clock)
         requirements = read_requirements(("zitadel.admin.v1.AdminService",))
         layers = Layers([AccessLog(), Errors(), Authentication(authorizer, requirements)])
-        self.gateway = Gateway(interceptors=[layers], repeat_regardless_of=OF_ONE_CALL)
+        self.gateway = Gateway(interceptors=[layers], repeat_by=DECISIVE, repeat_regardless_of=[REQUEST_ID])
         add_AdminServiceServicer_to_server(AdminServicer(), cast("Any", self.gateway))
         self.tokens = {name: token(claims(name), "ec") for name in users}
 
@@ -59,7 +60,7 @@ class Served:
 
     @property
     def kept(self) -> int:
-        return sum(repeat is not None for repeat in self.gateway._repeats._known.values())
+        return len(self.gateway._repeats.known)
 
 
 @pytest.fixture
@@ -108,6 +109,15 @@ async def test_another_token_or_host_is_judged_by_itself(served: Served) -> None
 async def test_a_caller_with_roles_on_one_instance_is_never_repeated(served: Served) -> None:
     for _ in range(4):
         assert (await served.call("member")).status == 200
+    assert served.kept == 1
+
+
+@pytest.mark.parametrize("header", ["user-agent", "traceparent", "cf-ray", "x-forwarded-for", "cookie"])
+async def test_what_proxies_and_browsers_add_is_no_other_call(served: Served, header: str) -> None:
+    capture = LogCapture()
+    structlog.configure(processors=[capture])
+    assert (await served.call(**{header: "new"})).status == 200
+    structlog.reset_defaults()
     assert served.kept == 1
 
 
