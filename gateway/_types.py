@@ -4,7 +4,7 @@ ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import grpc
 
@@ -48,6 +48,15 @@ class Answer(NamedTuple):
 
 AtOnce: TypeAlias = Callable[[Scope, bytes], Answer | None]
 """Answers a request whose whole body is there without waiting for anything; None where a call has to be made of it."""
+
+
+@runtime_checkable
+class TellsWhenGone(Protocol):
+    """What a host's `receive` may be a method of, for whom would wait in it for nothing but the caller's leaving."""
+
+    def call_when_gone(self, callback: Callable[[], None] | None) -> None:
+        """Call back, once, when the caller is gone; None takes that back."""
+
 
 if TYPE_CHECKING:
     # Generic in its stubs alone.

@@ -6,6 +6,7 @@ ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html (version 2.4: to send
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Final
 
 from gateway._types import Answer, ASGIApplication, AtOnce, Event, Reply, Scope
@@ -21,7 +22,17 @@ class HostedRequest(ABC):
     """One request: what has arrived of its body, and the application that answers it."""
 
     # One is made for each call.
-    __slots__ = ("_arrived", "_body", "_end_was_read", "disconnected", "is_answered", "more_body", "scope", "task")
+    __slots__ = (
+        "_arrived",
+        "_body",
+        "_end_was_read",
+        "_on_gone",
+        "disconnected",
+        "is_answered",
+        "more_body",
+        "scope",
+        "task",
+    )
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -32,6 +43,7 @@ class HostedRequest(ABC):
         self.more_body = True
         self._end_was_read = False
         self._arrived: asyncio.Event | None = None
+        self._on_gone: Callable[[], None] | None = None
         # The last of the reply is said.
         self.is_answered = False
 
@@ -149,9 +161,22 @@ class HostedRequest(ABC):
             ValueError: a header that would not be one on the wire, or a body that is not as long as it was said to be.
         """
 
+    def call_when_gone(self, callback: Callable[[], None] | None) -> None:
+        """See `TellsWhenGone`."""
+        self._on_gone = callback
+        if callback is not None:
+            self._ask()
+            self._tell_if_gone()
+
+    def _tell_if_gone(self) -> None:
+        if self.disconnected and self._on_gone is not None:
+            callback, self._on_gone = self._on_gone, None
+            callback()
+
     def _wake(self) -> None:
         if self._arrived is not None:
             self._arrived.set()
+        self._tell_if_gone()
 
 
 def length_of(value: bytes, before: int | None) -> int:

@@ -20,9 +20,12 @@ from sonora.client import insecure_web_channel
 
 from gateway import Gateway
 from gateway.hosts.http_host import HTTPHost
+from tests.hosts.http2 import DATA, END_STREAM, RST_STREAM
+from tests.hosts.http2 import frame as frame2
 from tests.unit.gateway.client import GRPC_WEB, GRPC_WEB_TEXT, frame, text_frame
 from tests.unit.gateway.conftest import MakeGateway, Serve
 from tests.unit.gateway.echo import SERVICE, EchoReply, EchoRequest, EchoServicer
+from tests.unit.gateway.http2_peer import head, peer
 
 RPC = f"/{SERVICE}/Unary"
 Result = TypeVar("Result")
@@ -139,9 +142,12 @@ async def test_stream_arrives_message_by_message(
     await writer.wait_closed()
 
 
+@pytest.mark.parametrize("after", [0.0, 0.3])
+@pytest.mark.parametrize("http2", [False, True])
 async def test_client_that_hangs_up_cancels_the_servicer(
-    make_gateway: MakeGateway, servicer: EchoServicer, serve: Serve
+    make_gateway: MakeGateway, servicer: EchoServicer, serve: Serve, http2: bool, after: float
 ) -> None:
+    """Also where it is long before or after anybody begins to look."""
     started, ended = asyncio.Event(), asyncio.Event()
 
     async def unary(received: Any, context: Any) -> Any:
@@ -153,10 +159,21 @@ async def test_client_that_hangs_up_cancels_the_servicer(
             raise
 
     servicer.unary = unary
-    _, writer = await asyncio.open_connection("127.0.0.1", await serve(make_gateway()))
-    writer.write(f"POST {RPC} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}".encode())
-    async with asyncio.timeout(3):
+    port = await serve(make_gateway())
+    async with asyncio.timeout(5):
+        if http2:
+            async with peer(port) as caller:
+                body = frame2(DATA, END_STREAM, 1, b"{}")
+                caller.send(caller.request(1, head(RPC, "POST"), last=False), body)
+                await started.wait()
+                await asyncio.sleep(after)
+                caller.send(frame2(RST_STREAM, 0, 1, (8).to_bytes(4)))
+                await ended.wait()
+            return
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"POST {RPC} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}".encode())
         await started.wait()
+        await asyncio.sleep(after)
         writer.close()
         await writer.wait_closed()
         await ended.wait()
