@@ -182,7 +182,7 @@ class HTTP1Connection(asyncio.Protocol):
         self._is_between = is_whole = (
             was_between
             and not request.more_body
-            and data.find(_END_OF_HEAD) + len(_END_OF_HEAD) + request.unread == len(data)
+            and data.find(_END_OF_HEAD) + len(_END_OF_HEAD) + len(request.body) == len(data)
         )
         if not self._answer_at_once(request, data if is_whole else None):
             self._run(request)
@@ -192,7 +192,7 @@ class HTTP1Connection(asyncio.Protocol):
         at_once = self._served.at_once
         if at_once is None or request.more_body or request.disconnected or self.write_paused:
             return False
-        answer = request.answer_at_once(at_once)
+        answer = request.answer_at_once(at_once, request.body)
         if answer is None:
             return False
         if data is not None and request.keep_alive and request.scope["method"] != "HEAD":

@@ -150,7 +150,8 @@ class Request(HostedRequest):
     __slots__ = ("_asked", "_connection", "_ending", "_head", "_missing", "_state", "keep_alive")
 
     def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool) -> None:
-        super().__init__(scope)
+        super().__init__()
+        self.scope = scope
         self._connection = connection
         self.keep_alive = keep_alive
         # Whether the peer was asked for more of the body.

@@ -11,8 +11,9 @@ frames that cost something and bring nobody anything by `Budget`.
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
+from gateway._types import Address, Scope
 from gateway.hosts.answers import TOO_LARGE, answer
 from gateway.hosts.http2_budget import Budget
 from gateway.hosts.http2_frames import (
@@ -59,9 +60,6 @@ from gateway.hosts.http2_headers import HeaderReader, RequestHead, are_trailers,
 from gateway.hosts.http2_request import Request
 from gateway.hosts.http2_sending import Sending
 from gateway.hosts.served import Alarm, Served, address
-
-if TYPE_CHECKING:
-    from gateway._types import Address
 
 # Calls at once on one connection; a client keeps further ones back by itself.
 _MAX_STREAMS: Final = 1_000
@@ -251,18 +249,45 @@ class HTTP2Connection(asyncio.Protocol):
         if at < len(data):
             self._partial = data[at:]
         if self._new:
-            at_once = self._served.at_once
-            for request in self._new:
-                if request.disconnected:
-                    continue
-                if (
-                    at_once is None
-                    or request.more_body
-                    or request.outgoing.must_wait
-                    or not request.answer_at_once(at_once)
-                ):
+            self._take_up_new()
+
+    def _take_up_new(self) -> None:
+        """Answer the requests that have come, or start them."""
+        at_once = self._served.at_once
+        for request in self._new:
+            if request.disconnected:
+                continue
+            if at_once is None or request.more_body or request.outgoing.must_wait:
+                request.scope = self._scope(request.head)
+                self._start(request)
+                continue
+            body = request.body
+            if not request.answer_as_known(body, self._client):
+                request.scope = self._scope(request.head)
+                answer = request.answer_at_once(at_once, body)
+                if answer is None:
                     self._start(request)
-            self._new.clear()
+                else:
+                    request.make_known(body, answer)
+        self._new.clear()
+
+    def _scope(self, head: RequestHead) -> Scope:
+        return {
+            "type": "http",
+            "asgi": _ASGI.copy(),
+            "http_version": "2",
+            "method": head.method,
+            "scheme": self._scheme,
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            "root_path": "",
+            # Of each request its own: it may be remembered for others.
+            "headers": head.headers.copy(),
+            "client": self._client,
+            "server": self._server,
+            "extensions": {_TRAILERS: {}},
+        }
 
     # Frames.
 
@@ -427,29 +452,7 @@ class HTTP2Connection(asyncio.Protocol):
             self._open(flags, stream, head)
 
     def _open(self, flags: int, stream: int, head: RequestHead) -> None:
-        request = Request(
-            self,
-            stream,
-            {
-                "type": "http",
-                "asgi": _ASGI.copy(),
-                "http_version": "2",
-                "method": head.method,
-                "scheme": self._scheme,
-                "path": head.path,
-                "raw_path": head.raw_path,
-                "query_string": head.query,
-                "root_path": "",
-                # Of each request its own: it may be remembered for others.
-                "headers": head.headers.copy(),
-                "client": self._client,
-                "server": self._server,
-                "extensions": {_TRAILERS: {}},
-            },
-            head.length,
-            _STREAM_WINDOW,
-            awaits_continue=head.awaits_continue,
-        )
+        request = Request(self, stream, head, _STREAM_WINDOW)
         if flags & END_STREAM:
             request.more_body = False
         self._streams[stream] = request

@@ -5,15 +5,15 @@ what it can into the table; such a block is given from memory. `HeaderReader` sa
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
-from gateway._types import Header, Headers
+from gateway._types import Address, Header, Headers
 from gateway.hosts.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionBroken
 
 # What is kept of a connection's blocks.
@@ -42,6 +42,15 @@ _OF_CONNECTIONS: Final = frozenset(
 )
 
 
+class KnownAnswer(NamedTuple):
+    """A reply as it is written, but for the headers of one call, which `again` gives while it may be given again."""
+
+    block: bytes
+    body: bytes
+    trailers: bytes | None
+    again: Callable[[Address | None], Headers | None]
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHead:
     """What the header block of a request says; of one that is malformed, only that."""
@@ -57,6 +66,8 @@ class RequestHead:
     list_bytes: int
     awaits_continue: bool
     malformed: bool = False
+    # What requests with this head were answered at once, by their bodies; for who answers them.
+    answers: dict[bytes, KnownAnswer] = field(default_factory=dict)
 
 
 _MALFORMED: Final = RequestHead("", "", b"", b"", [], None, 0, awaits_continue=False, malformed=True)

@@ -6,10 +6,10 @@ With trailers: https://asgi.readthedocs.io/en/latest/extensions.html#http-traile
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from gateway._types import Event, Header, Reply, Scope
+from gateway._types import Address, Answer, Event, Header, Reply
 from gateway.hosts.answers import CallerGone, Reason, answer
 from gateway.hosts.http2_frames import INTERNAL_ERROR
-from gateway.hosts.http2_headers import CONTINUE, status_field, write_fields
+from gateway.hosts.http2_headers import CONTINUE, KnownAnswer, RequestHead, status_field, write_fields
 from gateway.hosts.http2_sending import Outgoing, Sending
 from gateway.hosts.request import BODILESS, HostedRequest, length_of, missing_after
 
@@ -18,6 +18,10 @@ _NOTHING: Final = 0  # the application has said nothing yet
 _BODY: Final = 1  # the body is next, or more of it
 _TRAILERS: Final = 2  # the body is whole, and trailers follow
 _WHOLE: Final = 3
+
+# Of a head that came again, so many bodies of so many bytes are known.
+_BODIES_OF_A_HEAD: Final = 4
+_LONGEST_KNOWN_BODY: Final = 1024
 
 
 class Connection(Protocol):
@@ -44,10 +48,8 @@ class Request(HostedRequest):
     Args:
         connection: that it came on.
         number: of its stream.
-        scope: of ASGI, complete.
-        length: of the body as the headers have it.
+        head: that it came with.
         window: of the body's bytes that may come unread.
-        awaits_continue: whether the caller waits with its body until it is asked for it (RFC 9110, 10.1.1).
     """
 
     __slots__ = (
@@ -57,6 +59,7 @@ class Request(HostedRequest):
         "_trailers",
         "_without_body",
         "awaits_continue",
+        "head",
         "missing",
         "number",
         "outgoing",
@@ -68,21 +71,20 @@ class Request(HostedRequest):
         self,
         connection: Connection,
         number: int,
-        scope: Scope,
-        length: int | None,
+        head: RequestHead,
         window: int,
-        *,
-        awaits_continue: bool,
     ) -> None:
-        super().__init__(scope)
+        super().__init__()
         self._connection = connection
+        self.head = head
         self.number = number
         # Of the body: how many bytes come by its length, what the peer may still send, and what was received of it and
         # the peer does not know yet.
-        self.missing = length
+        self.missing = head.length
         self.window = window
         self.unannounced = 0
-        self.awaits_continue = awaits_continue
+        # Whether the caller waits with its body until it is asked for it (RFC 9110, 10.1.1).
+        self.awaits_continue = head.awaits_continue
         # The reply.
         self._state = _NOTHING
         self._trailers = False
@@ -118,10 +120,43 @@ class Request(HostedRequest):
         """Answer in place of the application."""
         headers, body = answer(reason)
         self._whole()
-        is_head = self.scope["method"] == "HEAD"
+        is_head = self.head.method == "HEAD"
         self.outgoing.head(status_field(reason[0]) + write_fields(headers), last=is_head)
         if not is_head:
             self.outgoing.body(body, last=True)
+
+    def answer_as_known(self, body: bytes, client: Address | None) -> bool:
+        """Answer a request that is whole as one with the same head and body was answered, where that may be."""
+        answers = self.head.answers
+        known = answers.get(body)
+        if known is None:
+            return False
+        headers = known.again(client)
+        try:
+            block = None if headers is None else known.block + write_fields(headers)
+        except ValueError:
+            # The way in full says so.
+            block = None
+        if block is None:
+            del answers[body]
+            return False
+        outgoing, trailers = self.outgoing, known.trailers
+        self._whole()
+        outgoing.head(block)
+        outgoing.body(known.body, last=trailers is None)
+        if trailers is not None:
+            outgoing.trailers(trailers)
+        return True
+
+    def make_known(self, body: bytes, answer: Answer) -> None:
+        """Keep what answers another request with the same head and body, if anything does."""
+        reply, again = answer.reply, answer.again
+        answers = self.head.answers
+        if again is None or self._without_body or len(body) > _LONGEST_KNOWN_BODY or len(answers) >= _BODIES_OF_A_HEAD:
+            return
+        trailers = None if reply.trailers is None else write_fields(reply.trailers)
+        block = status_field(reply.status) + write_fields(reply.headers)
+        answers[body] = KnownAnswer(block, reply.body, trailers, again)
 
     def _say(self, reply: Reply) -> None:
         self._take_head(reply.status, reply.headers, trailers=reply.trailers is not None)
@@ -161,7 +196,7 @@ class Request(HostedRequest):
             raise RuntimeError(f"{kind} {_PLACES[state]}")
 
     def _take_head(self, status: int, headers: Iterable[Header], *, trailers: bool) -> None:
-        self._without_body = status in BODILESS or self.scope["method"] == "HEAD"
+        self._without_body = status in BODILESS or self.head.method == "HEAD"
         headers = list(headers)
         if not trailers and not self._without_body:
             # With trailers it is gRPC, whose messages say themselves how long they are.

@@ -34,8 +34,9 @@ class HostedRequest(ABC):
         "task",
     )
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
+    def __init__(self) -> None:
+        # Set before anybody is shown the request.
+        self.scope: Scope
         self.task: asyncio.Task[None] | None = None
         self.disconnected = False
         # The body: what has arrived and was not received yet, and whether there is more to come.
@@ -75,9 +76,9 @@ class HostedRequest(ABC):
     # What the connection says.
 
     @property
-    def unread(self) -> int:
-        """How many bytes have come of the body and were not received yet."""
-        return len(self._body)
+    def body(self) -> bytes:
+        """What has come of the body and was not received yet."""
+        return bytes(self._body)
 
     def feed(self, piece: bytes) -> int:
         """Take a piece of the body; return how many bytes of it wait to be received."""
@@ -95,9 +96,9 @@ class HostedRequest(ABC):
         self.more_body = False
         self._wake()
 
-    def answer_at_once(self, at_once: AtOnce) -> Answer | None:
+    def answer_at_once(self, at_once: AtOnce, body: bytes) -> Answer | None:
         """Answer a request that is whole without the application, where `at_once` can; give what it was answered."""
-        answer = at_once(self.scope, bytes(self._body))
+        answer = at_once(self.scope, body)
         if answer is None:
             return None
         status, headers, body, trailers = answer.reply

@@ -1,4 +1,4 @@
-"""Requests of HTTP/1.1 whose bytes are known: what they are answered, and that it is what parsing them would give."""
+"""Requests that came before to the byte: what they are answered, and that it is what reading them anew would give."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,11 @@ from gateway._types import Address, Answer, Headers, Reply, Scope
 from gateway.hosts.http1 import HTTP1Connection
 from gateway.hosts.http1_known import KnownRequests
 from gateway.hosts.served import Served
+from tests.hosts.http2 import DATA, END_STREAM, frame
 from tests.unit.gateway.conftest import Serve
+from tests.unit.gateway.http2_peer import Answer as Answered
+from tests.unit.gateway.http2_peer import Peer as Http2Peer
+from tests.unit.gateway.http2_peer import head, peer
 from tests.unit.gateway.test_http1_protocol import Peer, connected
 
 
@@ -25,6 +29,7 @@ class Application:
         self.own: Headers = [(b"x-number", b"1")]
         self.status = 200
         self.more: Headers = []
+        self.trailers: Headers | None = None
 
     def at_once(self, scope: Scope, body: bytes) -> Answer | None:
         return None if scope["path"] == "/later" else self.answer(scope, body)
@@ -33,7 +38,7 @@ class Application:
         self.asked += 1
         said = b"%s %s %s" % (scope["method"].encode(), scope["raw_path"], body)
         headers = [(b"content-length", b"%d" % len(said)), *self.more]
-        return Answer(Reply(self.status, headers, said), self.own, self.again)
+        return Answer(Reply(self.status, headers, said, self.trailers), self.own, self.again)
 
     def again(self, client: Address | None) -> Headers | None:
         if not self.holds:
@@ -74,7 +79,7 @@ async def said(caller: Peer) -> bytes:
     return body
 
 
-async def head(caller: Peer) -> bytes:
+async def head_alone(caller: Peer) -> bytes:
     """Read a reply that has no body, whatever its length is said to be."""
     return await caller.reader.readuntil(b"\r\n\r\n")
 
@@ -143,7 +148,7 @@ async def test_a_reply_without_a_body_is_made_each_time(port: int, app: Applicat
     async with connected(port) as caller:
         for _ in range(3):
             await caller.send(request())
-            assert (await head(caller)).startswith(b"HTTP/1.1 %d " % status)
+            assert (await head_alone(caller)).startswith(b"HTTP/1.1 %d " % status)
     assert (app.asked, app.clients) == (3, [])
 
 
@@ -160,7 +165,7 @@ async def test_a_head_request_is_parsed_each_time(port: int, app: Application) -
     async with connected(port) as caller:
         for _ in range(3):
             await caller.send(request(method="HEAD"))
-            assert (await head(caller)).startswith(b"HTTP/1.1 200 ")
+            assert (await head_alone(caller)).startswith(b"HTTP/1.1 200 ")
     assert (app.asked, app.clients) == (3, [])
 
 
@@ -264,3 +269,72 @@ def test_replies_are_those_of_requests_that_are_parsed(chunks: list[bytes], data
         return results
 
     assert asyncio.run(replies(KnownRequests())) == asyncio.run(replies(Forgetful()))
+
+
+# Over HTTP/2, where a connection knows a head by the bytes of its block.
+
+
+async def answered(caller: Http2Peer, number: int, path: str = "/a", body: bytes = b"", **headers: str) -> Answered:
+    """Make a call in one chunk of bytes, and give what came."""
+    fields = [*head(path, "POST"), *((name.replace("_", "-"), value) for name, value in headers.items())]
+    caller.send(caller.request(number, fields, last=False) + frame(DATA, END_STREAM, number, body))
+    return await caller.answer(number)
+
+
+async def test_a_head_that_came_before_is_answered_as_then(port: int, app: Application) -> None:
+    async with peer(port) as caller:
+        for number, body in ((1, b"a"), (3, b"a"), (5, b"a"), (7, b"b"), (9, b"b"), (11, b"a")):
+            answer = await answered(caller, number, body=body)
+            assert (answer.status, answer.body) == (200, b"POST /a " + body)
+            assert (b"x-number", b"1") in answer.headers
+    # The first block fills the table, and is not the second.
+    assert (app.asked, len(app.clients)) == (3, 3)
+
+
+async def test_another_head_is_another_request(port: int, app: Application) -> None:
+    async with peer(port) as caller:
+        for number in range(1, 20, 4):
+            assert (await answered(caller, number, "/a")).body == b"POST /a "
+            assert (await answered(caller, number + 2, "/b", x_other="header")).body == b"POST /b "
+    async with peer(port) as caller:
+        assert (await answered(caller, 1, "/b")).body == b"POST /b "
+
+
+async def test_over_http_2_what_does_not_hold_any_more_is_asked_for(port: int, app: Application) -> None:
+    async with peer(port) as caller:
+        for number, holds in ((1, True), (3, True), (5, True), (7, False), (9, True), (11, True)):
+            app.holds = holds
+            app.own = [(b"x-number", b"%d" % number)]
+            answer = await answered(caller, number)
+            assert (b"x-number", b"%d" % number) in answer.headers
+    assert (app.asked, len(app.clients)) == (3, 3)
+
+
+async def test_trailers_are_known_too(port: int, app: Application) -> None:
+    app.trailers = [(b"grpc-status", b"0")]
+    async with peer(port) as caller:
+        for number in (1, 3, 5, 7):
+            answer = await answered(caller, number)
+            assert (answer.body, answer.trailers) == (b"POST /a ", [(b"grpc-status", b"0")])
+    assert (app.asked, len(app.clients)) == (2, 2)
+
+
+async def test_of_a_head_only_so_many_bodies_are_known(port: int, app: Application) -> None:
+    async with peer(port) as caller:
+        for number in range(1, 81, 2):
+            body = b"%d" % (number % 20)
+            assert (await answered(caller, number, body=body)).body == b"POST /a " + body
+        long = b"a" * 2000
+        for number in range(81, 87, 2):
+            assert (await answered(caller, number, body=long)).body == b"POST /a " + long
+    assert len(app.clients) <= 4 * 4
+
+
+@pytest.mark.logs_errors
+async def test_over_http_2_no_header_of_one_call_makes_another(port: int, app: Application) -> None:
+    async with peer(port) as caller:
+        for number in (1, 3):
+            await answered(caller, number)
+        app.own = [(b"x-number", b"a\r\nset-cookie: b")]
+        answer = await answered(caller, 5)
+        assert answer.status == 500
