@@ -163,7 +163,7 @@ class _Reading:
         self._passes = 0
 
     def measure(self, seconds: float) -> Figures:
-        """Read for about so many seconds, each instance over and over; before that once, while any are left."""
+        """Read for about so many seconds, each instance over and over; before that twice, new ones while there are."""
         step = max(1, self._size // ASKED_FOR)
         first = self._passes % step
         values = [custom_domain(number) for number in range(first, self._size, step)][:ASKED_FOR]
@@ -172,6 +172,8 @@ class _Reading:
         once = self._read(group)
         figures = {FIRST: once.rate} if self._passes < step else {}
         self._passes += 1
+        # What is read for the first time is remembered, and for the second time in the form in which it is asked for.
+        self._read(group)
         group = group.of(int(max(len(values), (self._rate or once.rate) * seconds)))
         before = self._running.cpu()
         again = self._read(group)
