@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from socket import socket
+from typing import cast
 
 import grpc
 import structlog
@@ -34,10 +35,9 @@ from server.instances import Instances
 from server.interceptors.access_log import REQUEST_ID, AccessLog
 from server.interceptors.authentication import Authentication
 from server.interceptors.drain import Drain
-from server.interceptors.encoded_once import Encode
 from server.interceptors.errors import Errors
-from server.interceptors.layers import Layer, Layers
-from server.interceptors.undecodable import Undecodable
+from server.interceptors.layers import Layers
+from server.interceptors.native_methods import NativeMethods
 from server.listeners import bind, shown
 from server.native import listen, native_server
 from server.servicers.admin import AdminServicer
@@ -130,14 +130,11 @@ async def serve_from(
         instances = Instances(store, settings.external_domain, passwords)
 
         drain = Drain((HEALTH, V1, V1ALPHA))
-        layers: tuple[Layer, ...] = (
-            AccessLog(),
-            Errors(),
-            drain,
-            Authentication(Authorizer(users, url, instances), read_requirements(SERVICES, public=PUBLIC)),
-        )
+        authorizer = Authorizer(users, url, instances)
+        authentication = Authentication(authorizer, read_requirements(SERVICES, public=PUBLIC))
+        layers = Layers([AccessLog(), Errors(), drain, authentication])
         gateway = Gateway(
-            interceptors=[Layers(layers)],
+            interceptors=[layers],
             cors_origins=settings.http.cors.allowed,
             max_message_bytes=settings.http.max_message_bytes,
             json_unknown_fields=settings.json_.unknown_fields,
@@ -147,16 +144,15 @@ async def serve_from(
             repeat_by=DECISIVE,
             repeat_regardless_of=(REQUEST_ID,),
         )
-        # What the gateway does by itself.
-        on_grpc = Layers((*layers, Undecodable(), Encode()))
+        methods = NativeMethods(layers)
         native = native_server(
             settings.grpc,
-            [on_grpc],
+            methods,
             handshake_timeout=settings.http.receive_timeout,
             share_port=among_workers,
         )
         front = http_front(settings, gateway, listener, certificates)
-        checks = await _add_servicers(instances, native, gateway)
+        checks = await _add_servicers(instances, cast("grpc.aio.Server", methods), gateway)
 
         tls = None if certificates is None else certificates.for_grpc()
         grpc_port = listen(native, settings.grpc.address, tls, share_port=among_workers)

@@ -1,6 +1,5 @@
 """Native gRPC by grpc.aio: a listener on a port of its own."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 import grpc
@@ -16,12 +15,12 @@ _PENDING = 4_000
 
 def native_server(
     settings: GRPC,
-    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    methods: grpc.GenericRpcHandler,
     *,
     handshake_timeout: timedelta,
     share_port: bool = False,
 ) -> grpc.aio.Server:
-    """Make the server; servicers and a port are still to be added.
+    """Make the server, with all that it serves; a port is still to be added.
 
     A connection that has not sent its TLS handshake, preface and SETTINGS within `handshake_timeout` is closed.
     `share_port`: other processes of this server listen on its port too, and each gets some of the connections.
@@ -29,7 +28,7 @@ def native_server(
     keepalive = int(settings.keepalive_time.total_seconds() * 1000)
     answer = int(settings.keepalive_timeout.total_seconds() * 1000)
     return grpc.aio.server(
-        interceptors=interceptors,
+        handlers=[methods],
         maximum_concurrent_rpcs=settings.max_concurrent_calls,
         options=[
             # Else a second server binds the same port, and each gets some of the calls.

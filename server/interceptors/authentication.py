@@ -1,7 +1,7 @@
 """Authorizes every call before its message is read."""
 
 import functools
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -14,7 +14,7 @@ from server.identity.authorizer import Authorizer
 from server.identity.metadata import Presented, read_metadata
 from server.identity.requirements import Requirement, Requirements
 from server.identity.tokens import Claims
-from server.interceptors.layers import Behaviour, Context, Deserializer, Handler, Layer, responses
+from server.interceptors.layers import Behaviour, Context, Deserializer, Handler, Layer, Waiting, responses
 
 
 class Authentication(Layer):
@@ -28,7 +28,7 @@ class Authentication(Layer):
         self._authorizer = authorizer
         self._requirements = requirements
 
-    def opened(self, details: grpc.HandlerCallDetails, handler: Handler | None) -> Awaitable[None] | None:
+    def opened(self, details: grpc.HandlerCallDetails, handler: Handler | None) -> Waiting | None:
         """Authorize the call, unless anyone may make it."""
         requirement = self._requirements.get(details.method)
         if handler is None or (requirement is not None and requirement.permission is None):
@@ -36,7 +36,7 @@ class Authentication(Layer):
         call = current_call.get()
         if call.failure is not None:
             return None
-        waiting: Awaitable[None] | None = None
+        waiting: Waiting | None = None
         try:
             if requirement is None:
                 raise RuntimeError(f"{call.method} is served, and its requirements were not read at start")  # noqa: TRY301
@@ -45,7 +45,7 @@ class Authentication(Layer):
             call.user_id = claims.user.id
             instance = call.instance = self._authorizer.admit_known(requirement, claims, presented)
             if instance is None:
-                waiting = self._admit(call, requirement, claims, presented)
+                waiting = functools.partial(self._admit, call, requirement, claims, presented)
             else:
                 call.instance_id = instance.id
                 if presented.host is not None:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,15 +18,18 @@ else:
 Behaviour = Callable[[Any, Context], Any]
 Deserializer = Callable[[bytes], Any]
 Serializer = Callable[[Any], bytes]
+# What is still to be waited for before a call may run.
+Waiting = Callable[[], Awaitable[None]]
+Opened = Callable[[grpc.HandlerCallDetails, Handler | None], Waiting | None]
 
 
 class Layer:
     """Runs `unary` or `stream` in place of a behaviour; by default both only call it."""
 
-    def opened(self, details: grpc.HandlerCallDetails, handler: Handler | None) -> Awaitable[None] | None:
+    def opened(self, details: grpc.HandlerCallDetails, handler: Handler | None) -> Waiting | None:
         """Look at a call before its message is read; `handler` is None where no such RPC is served.
 
-        What is returned is awaited, if anything is.
+        What is returned is called and awaited before the call runs, if anything is and it does run.
         """
 
     async def unary(self, inner: Behaviour, request: Any, context: Context) -> Any:
@@ -42,16 +45,12 @@ class Layer:
         """Return what reads a handler's messages; by default what does without this layer."""
         return inner
 
-    def serializer(self, inner: Serializer) -> Serializer:
-        """Return what writes a handler's messages; by default what does without this layer."""
-        return inner
-
 
 class Layers(grpc.aio.ServerInterceptor):
-    """One interceptor for all layers, the first outermost.
+    """All layers in one, the first outermost: an interceptor for the gateway; grpc.aio has `NativeMethods` around it.
 
-    Each interceptor of its own would cost every call two more coroutines, on grpc.aio four. A handler is wrapped when
-    it is first met and kept, and a layer that leaves `unary` as it is takes no part in calls with one response.
+    Each interceptor of its own would cost every call two more coroutines. A handler is wrapped when it is first met and
+    kept, and a layer that leaves `unary` as it is takes no part in calls with one response.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -67,11 +66,28 @@ class Layers(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Return the handler with its behaviour wrapped; None, as it comes, where no such RPC is served."""
         handler = await continuation(handler_call_details)
-        for opened in self._opened:
-            waiting = opened(handler_call_details, handler)
-            if waiting is not None:
-                await waiting
+        waiting = self.open(handler_call_details, handler)
+        if waiting is not None:
+            await waiting()
         return None if handler is None else self.wrap(handler)
+
+    def open(self, details: grpc.HandlerCallDetails, handler: Handler | None) -> Waiting | None:
+        """Have every layer look at a call, as `Layer.opened` has it."""
+        openings = iter(self._opened)
+        for opened in openings:
+            waiting = opened(details, handler)
+            if waiting is not None:
+                return functools.partial(_open_on, waiting, openings, details, handler)
+        return None
+
+    def around(self, behaviour: Behaviour, *, streaming: bool) -> Behaviour:
+        """Return `behaviour` inside of the layers; `streaming` says that it gives a stream of responses."""
+        for layer in reversed(self._layers):
+            if streaming:
+                behaviour = _streaming(layer, behaviour)
+            elif type(layer).unary is not Layer.unary:
+                behaviour = functools.partial(layer.unary, behaviour)
+        return behaviour
 
     def wrap(self, handler: Handler) -> Handler:
         """Return `handler` with its behaviour inside of the layers."""
@@ -82,22 +98,40 @@ class Layers(grpc.aio.ServerInterceptor):
         return known[1]
 
     def _rewrap(self, handler: Handler) -> Handler:
-        kind = (
-            ("stream" if handler.request_streaming else "unary")
-            + "_"
-            + ("stream" if handler.response_streaming else "unary")
-        )
-        behaviour: Behaviour = getattr(handler, kind)
-        deserializer, serializer = handler.request_deserializer, handler.response_serializer
+        deserializer = handler.request_deserializer
         for layer in reversed(self._layers):
-            if handler.response_streaming:
-                behaviour = _streaming(layer, behaviour)
-            elif type(layer).unary is not Layer.unary:
-                behaviour = functools.partial(layer.unary, behaviour)
             deserializer = deserializer and layer.deserializer(deserializer)
-            serializer = serializer and layer.serializer(serializer)
-        make: Callable[..., Handler] = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(behaviour, request_deserializer=deserializer, response_serializer=serializer)
+        behaviour = self.around(behaviour_of(handler), streaming=handler.response_streaming)
+        return with_behaviour(handler, behaviour, deserializer, handler.response_serializer)
+
+
+def behaviour_of(handler: Handler) -> Behaviour:
+    """Return what a handler runs, of whichever kind it is."""
+    behaviour: Behaviour = getattr(handler, _kind(handler))
+    return behaviour
+
+
+def with_behaviour(
+    handler: Handler, behaviour: Behaviour, deserializer: Deserializer | None, serializer: Serializer | None
+) -> Handler:
+    """Return a handler of the same kind with all else another."""
+    make: Callable[..., Handler] = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
+    return make(behaviour, request_deserializer=deserializer, response_serializer=serializer)
+
+
+def _kind(handler: Handler) -> str:
+    request = "stream" if handler.request_streaming else "unary"
+    return f"{request}_{'stream' if handler.response_streaming else 'unary'}"
+
+
+async def _open_on(
+    waiting: Waiting, openings: Iterator[Opened], details: grpc.HandlerCallDetails, handler: Handler | None
+) -> None:
+    await waiting()
+    for opened in openings:
+        then = opened(details, handler)
+        if then is not None:
+            await then()
 
 
 def _streaming(layer: Layer, inner: Behaviour) -> Behaviour:

@@ -19,9 +19,9 @@ from server.identity.requirements import Requirement, Requirements, read_require
 from server.instances import Added, Instances
 from server.interceptors.access_log import AccessLog
 from server.interceptors.authentication import Authentication
-from server.interceptors.encoded_once import Encode
 from server.interceptors.errors import Errors
 from server.interceptors.layers import Layers
+from server.interceptors.native_methods import NativeMethods
 from server.servicers.admin import AdminServicer
 from server.servicers.system import SystemServicer
 from tests.unit.identity.signing import EXTERNAL_URL, Clock, KnownInstances, claims, iam, instance, system, token, user
@@ -135,14 +135,15 @@ async def target(kinds: Kinds, instances: KnownInstances, setups: Setups) -> Asy
         AccessLog(),
         Errors(),
         Authentication(Authorizer(users, EXTERNAL_URL, instances, clock=Clock()), Requirements(by_path, ())),
-        Encode(),
     )
+    methods = NativeMethods(Layers(layers))
+    registry = cast("grpc.aio.Server", methods)
     server = grpc.aio.server(
-        interceptors=[Layers(layers)], options=[("grpc.so_reuseport", 0), ("grpc.max_metadata_size", 32 << 10)]
+        handlers=[methods], options=[("grpc.so_reuseport", 0), ("grpc.max_metadata_size", 32 << 10)]
     )
-    add_AdminServiceServicer_to_server(AdminServicer(), server)
-    add_SystemServiceServicer_to_server(SystemServicer(cast("Instances", setups)), server)
-    server.add_generic_rpc_handlers([kinds.handler()])
+    add_AdminServiceServicer_to_server(AdminServicer(), registry)
+    add_SystemServiceServicer_to_server(SystemServicer(cast("Instances", setups)), registry)
+    methods.add_generic_rpc_handlers([kinds.handler()])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"

@@ -17,10 +17,9 @@ from server.call import current_call
 from server.domain.errors import DomainTaken, StoreUnavailable, Unauthenticated
 from server.interceptors.access_log import AccessLog
 from server.interceptors.drain import Drain
-from server.interceptors.encoded_once import Encode
 from server.interceptors.errors import Errors
 from server.interceptors.layers import Layers
-from server.interceptors.undecodable import Undecodable
+from server.interceptors.native_methods import NativeMethods
 
 Value = struct_pb2.Value
 
@@ -102,9 +101,9 @@ async def running(log: LogCapture) -> AsyncIterator[Running]:
         "stream_stream": grpc.stream_stream_rpc_method_handler(servicer.stream_stream, **codec),
     }
     drain = Drain(["test.Test"])
-    layers = Layers([AccessLog(), Errors(), drain, Undecodable(), Encode()])
-    server = grpc.aio.server(interceptors=[layers])
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Test", handlers)])
+    methods = NativeMethods(Layers([AccessLog(), Errors(), drain]))
+    server = grpc.aio.server(handlers=[methods])
+    methods.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Test", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
