@@ -5,7 +5,7 @@ import functools
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -43,10 +43,11 @@ class AccessLog(Layer):
 
     def __init__(self) -> None:
         self._write = logs.call_log()
+        self._made = _made_ids()
 
     def opened(self, details: grpc.HandlerCallDetails, handler: Handler | None) -> None:
         """Open the call before anything else looks at it."""
-        call = Call(details.method, _request_id(details.invocation_metadata))
+        call = Call(details.method, self._request_id(details.invocation_metadata))
         current_call.set(call)
         if handler is None:
             # Nothing will run, and the front answers by itself.
@@ -75,7 +76,7 @@ class AccessLog(Layer):
         started = time.perf_counter()
         if inner(peer, apart) is None:
             return None
-        call.request_id = _request_id(apart)
+        call.request_id = self._request_id(apart)
         self._write(call, protocol, "OK", time.perf_counter() - started, peer)
         return ((REQUEST_ID, call.request_id),)
 
@@ -96,13 +97,19 @@ class AccessLog(Layer):
         finally:
             self._write(call, getattr(context, "protocol", "grpc"), code, time.perf_counter() - started, peer)
 
+    def _request_id(self, metadata: Iterable[tuple[str, str | bytes]]) -> str:
+        for key, value in metadata:
+            if key == REQUEST_ID and isinstance(value, str) and _ACCEPTABLE.fullmatch(value):
+                return value
+        return next(self._made)
 
-def _request_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    for key, value in metadata:
-        if key == REQUEST_ID and isinstance(value, str) and _ACCEPTABLE.fullmatch(value):
-            return value
-    # It tells calls apart and guards nothing.
-    return f"{random.getrandbits(64):016x}"
+
+def _made_ids() -> Iterator[str]:
+    while True:
+        # Many at once, as one by itself takes 2.5 µs of a call. They tell calls apart and guard nothing.
+        made = random.randbytes(8 * 256).hex()  # noqa: S311
+        for start in range(0, len(made), 16):
+            yield made[start : start + 16]
 
 
 def _echo(call: Call, context: Context) -> Awaitable[None] | None:

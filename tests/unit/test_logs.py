@@ -13,6 +13,8 @@ from server import logs
 from server.call import Call
 from server.settings import Log
 
+# After so many seconds a line is written.
+WRITTEN = 5 * logs._SOON
 HOSTILE = 'a"b\\c\n\x00\x7f\u2028é\ud800'
 
 
@@ -34,7 +36,7 @@ async def test_the_short_way_writes_what_structlog_writes(lines: Callable[[], li
     call = Call(f"/a.B/{HOSTILE}", "id", user_id=user_id, instance_id=user_id)
     said = (call, "json", "NOT_FOUND", 0.0012345, "ipv4:127.0.0.1:1")
     logs.call_log()(*said)
-    await asyncio.sleep(0)
+    await asyncio.sleep(WRITTEN)
     logs._structured(*said)
     short, long = lines()
     now, then = (json.loads(line).pop("timestamp") for line in (short, long))
@@ -50,7 +52,7 @@ async def test_lines_stand_in_the_order_of_what_happened(lines: Callable[[], lis
         write(Call("/a.B/C", str(number)), "json", "OK", 0.001, "unix:")
     structlog.get_logger().info("between")
     write(Call("/a.B/C", "last"), "json", "OK", 0.001, "unix:")
-    await asyncio.sleep(0)
+    await asyncio.sleep(WRITTEN)
     entries = [json.loads(line) for line in lines()]
     assert [entry.get("request_id") for entry in entries] == [*map(str, range(200)), None, "last"]
 
@@ -59,7 +61,7 @@ async def test_lines_stand_in_the_order_of_what_happened(lines: Callable[[], lis
 async def test_above_their_level_calls_are_not_logged(lines: Callable[[], list[str]], values: dict[str, str]) -> None:
     logs.set_up(settings(**values))
     logs.call_log()(Call("/a.B/C", "id"), "json", "OK", 0.001, "unix:")
-    await asyncio.sleep(0)
+    await asyncio.sleep(WRITTEN)
     assert lines() == []
 
 
@@ -85,7 +87,7 @@ async def test_a_stderr_that_nobody_reads_fails_nothing(lines: Callable[[], list
     os.dup2(writing, 2)
     try:
         logs.call_log()(Call("/a.B/C", "id"), "json", "OK", 0.001, "unix:")
-        await asyncio.sleep(0)
+        await asyncio.sleep(WRITTEN)
     finally:
         os.dup2(kept, 2)
         os.close(kept)
