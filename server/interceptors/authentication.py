@@ -60,8 +60,7 @@ class Authentication(Layer):
         """Answer a call that has one response, if it may run."""
         _raise_failure()
         response = await inner(request, context)
-        if type(response) is EncodedOnce and hasattr(context, "protocol"):
-            # Through the gateway; grpc.aio has no way to repeat a call.
+        if type(response) is EncodedOnce:
             again = current_call.get().again
             return response if again is None else Repeatable(response, again)
         return response

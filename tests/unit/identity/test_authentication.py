@@ -290,6 +290,17 @@ async def test_message_of_a_refused_call_is_not_parsed(target: str, kinds: Kinds
     assert kinds.parsed == []
 
 
+@pytest.mark.parametrize("name", KINDS)
+async def test_nor_is_that_of_a_call_that_is_refused_after_a_look_up(target: str, kinds: Kinds, name: str) -> None:
+    assert await status_of_kind(target, name, bearer("member"), b"\xff" * 100) is STATUS.PERMISSION_DENIED
+    assert kinds.parsed == []
+
+
+@pytest.mark.parametrize("name", ["unary_unary", "unary_stream", "stream_unary"])
+async def test_a_message_that_does_not_parse_is_an_invalid_argument(target: str, name: str) -> None:
+    assert await status_of_kind(target, name, bearer(), b"\xff" * 100) is STATUS.INVALID_ARGUMENT
+
+
 async def test_rpc_whose_requirement_was_not_read_is_never_run(target: str, kinds: Kinds) -> None:
     for metadata in ((), bearer()):
         assert await status_of_kind(target, "unread", metadata) is STATUS.INTERNAL
