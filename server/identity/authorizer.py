@@ -106,14 +106,19 @@ class Authorizer:
         instance = self._instances.known_by_domain(host.name) if host.may_be_domain else None
         return None if instance is None else _judged(instance, claims)
 
-    def still_admits(self, claims: Claims, host: str, instance: Instance) -> bool:
-        """Tell whether `admit_known` would return `instance` for the same once more, `authenticate` included.
+    def admits_still(self, claims: Claims, host: str, instance: Instance) -> Callable[[], bool]:
+        """Return what tells whether `admit_known` would return `instance` for the same again, `authenticate` included.
 
         Users, their keys and their roles stay as they are while the server runs; time goes on, and instances change.
+        What is returned raises what looking an instance up does.
         """
-        if not claims.valid_from <= self._clock() < claims.valid_until:
-            return False
-        return self._instances.known_by_domain(asked_host(host).name) is instance
+        clock, known_by_domain, name = self._clock, self._instances.known_by_domain, asked_host(host).name
+        valid_from, valid_until = claims.valid_from, claims.valid_until
+
+        def still() -> bool:
+            return valid_from <= clock() < valid_until and known_by_domain(name) is instance
+
+        return still
 
     async def admit(self, requirement: Requirement, claims: Claims, presented: Presented) -> Instance | None:
         """Do the second half: audience, permission, instance.

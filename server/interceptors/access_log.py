@@ -1,7 +1,6 @@
 """One log line for each call, and the request id that ties a caller's log to ours."""
 
 import asyncio
-import functools
 import random
 import re
 import time
@@ -68,17 +67,22 @@ class AccessLog(Layer):
         finally:
             self._write(call, protocol, code, time.perf_counter() - started, peer)
         if type(response) is Repeatable:
-            return Repeatable(response.response, functools.partial(self._again, response.again, call, protocol))
+            return Repeatable(response.response, self._again(response.again, call, protocol))
         return response
 
-    def _again(self, inner: Again, call: Call, protocol: str, peer: str, apart: Metadata) -> Metadata | None:
-        """Log one more call that is the same but for its request id, and send that back."""
-        started = time.perf_counter()
-        if inner(peer, apart) is None:
-            return None
-        call.request_id = self._request_id(apart)
-        self._write(call, protocol, "OK", time.perf_counter() - started, peer)
-        return ((REQUEST_ID, call.request_id),)
+    def _again(self, inner: Again, call: Call, protocol: str) -> Again:
+        """Return what logs one more call that is the same but for its request id, and sends that back."""
+        write, made, now = self._write, self._made, time.perf_counter
+
+        def again(peer: str, apart: Metadata) -> Metadata | None:
+            started = now()
+            if inner(peer, apart) is None:
+                return None
+            call.request_id = self._request_id(apart) if apart else next(made)
+            write(call, protocol, "OK", now() - started, peer)
+            return ((REQUEST_ID, call.request_id),)
+
+        return again
 
     async def stream(self, inner: Behaviour, request: Any, context: Context) -> AsyncIterator[Any]:
         """Answer and log a call that has a stream of responses."""

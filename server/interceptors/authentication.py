@@ -1,15 +1,14 @@
 """Authorizes every call before its message is read."""
 
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 
-from gateway import EncodedOnce, Metadata, Repeatable
+from gateway import Again, EncodedOnce, Metadata, Repeatable
 from server.call import Call, current_call
 from server.domain.errors import DomainError
-from server.domain.model import Instance
 from server.identity.authorizer import Authorizer
 from server.identity.metadata import Presented, read_metadata
 from server.identity.requirements import Requirement, Requirements
@@ -49,7 +48,7 @@ class Authentication(Layer):
             else:
                 call.instance_id = instance.id
                 if presented.host is not None:
-                    call.again = functools.partial(self._again, claims, presented.host, instance)
+                    call.again = _again(self._authorizer.admits_still(claims, presented.host, instance))
         except DomainError as error:
             call.failure = error
         except Exception as error:  # noqa: BLE001 - outside of a behaviour it would end the call with no status of ours
@@ -75,13 +74,6 @@ class Authentication(Layer):
         """Return one that leaves the message of a refused call alone."""
         return functools.partial(_deserialize, inner)
 
-    def _again(self, claims: Claims, host: str, instance: Instance, _peer: str, _apart: Metadata) -> Metadata | None:
-        try:
-            return () if self._authorizer.still_admits(claims, host, instance) else None
-        except DomainError:
-            # The call in full says why.
-            return None
-
     async def _admit(self, call: Call, requirement: Requirement, claims: Claims, presented: Presented) -> None:
         try:
             call.instance = await self._authorizer.admit(requirement, claims, presented)
@@ -99,6 +91,17 @@ class _Unforeseen(DomainError):
     def __init__(self, cause: Exception) -> None:
         super().__init__("an internal error occurred")
         self.cause = cause
+
+
+def _again(still: Callable[[], bool]) -> Again:
+    def again(_peer: str, _apart: Metadata) -> Metadata | None:
+        try:
+            return () if still() else None
+        except DomainError:
+            # The call in full says why.
+            return None
+
+    return again
 
 
 def _raise_failure() -> None:

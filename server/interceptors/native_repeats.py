@@ -92,8 +92,10 @@ class Repeats:
     def _kept(self, key: _Key | None, request: bytes, response: Repeatable[Any]) -> EncodedOnce[Any]:
         self._repeatable = True
         if key is not None:
-            repeating = self._repeating(key, request, response.response, response.again)
-            self._put(key, with_behaviour(self.handler, repeating, None, self.handler.response_serializer))
+            serializer = self.handler.response_serializer
+            reply = serializer(response.response) if serializer else response.response
+            repeating = self._repeating(key, request, reply, response.again)
+            self._put(key, with_behaviour(self.handler, repeating, None, serializer))
         return response.response
 
     def _put(self, key: _Key, handler: Handler | None) -> None:
@@ -103,13 +105,13 @@ class Repeats:
             del self._known[next(iter(self._known))]
         self._known[key] = handler
 
-    def _repeating(self, key: _Key, first: bytes, response: EncodedOnce[Any], again: Again) -> Behaviour:
+    def _repeating(self, key: _Key, first: bytes, reply: Any, again: Again) -> Behaviour:
         async def repeating(request: bytes, context: Context) -> Any:
             if request == first:
                 metadata = again(context.peer(), _apart.get())
                 if metadata is not None:
                     context.set_trailing_metadata(metadata)
-                    return response
+                    return reply
             details = cast("grpc.HandlerCallDetails", _Details(self._method, context.invocation_metadata()))
             waiting = self._layers.open(details, self.handler)
             if waiting is not None:
