@@ -51,7 +51,7 @@ class _Stderr(io.TextIOBase):
     def write_soon(self, render: Callable[[_Told], str], told: _Told) -> None:
         """Write the line that `render` makes of what is told, in 10 ms, with all others of that time.
 
-        Made and written between two calls of grpc.aio a line took 16 µs, where processor caches are cold; put aside it
+        Made and written between two calls of grpc.aio a line took 17 µs, where processor caches are cold; put aside it
         takes 1, and made and written together with others 4.
         """
         if not self._waiting:
