@@ -120,7 +120,7 @@ def _line(told: tuple[str, str, str, float, str | None, str | None, str, str, in
         f'"duration_ms": {round(seconds * 1000, 3)}, "user_id": {"null" if user is None else quoted(user)}, '
         f'"instance_id": {"null" if instance is None else quoted(instance)}, "peer": {quoted(peer)}, '
         f'"request_id": {quoted(request_id)}, "event": "call", "level": "info", '
-        f'"timestamp": "{_second(now // 1_000_000)}.{now % 1_000_000:06d}Z"}}\n'
+        f'"timestamp": "{_second(now // 1_000_000)}.{str(now)[-6:]}Z"}}\n'
     )
 
 
