@@ -35,9 +35,11 @@ _UNDECODABLE = status(code_pb2.INVALID_ARGUMENT, "the message is not a valid enc
 class NativeMethods(grpc.GenericRpcHandler):
     """Takes servicers as a server does, and is the one handler of a grpc.aio server.
 
-    methods = NativeMethods(layers)
-    add_SystemServiceServicer_to_server(SystemServicer(), methods)
-    server = grpc.aio.server(handlers=[methods])
+        methods = NativeMethods(layers)
+        add_SystemServiceServicer_to_server(SystemServicer(), methods)
+        server = grpc.aio.server(handlers=[methods])
+
+    `repeat_regardless_of` names metadata that differ in every call and decide nothing.
     """
 
     def __init__(self, layers: Layers, *, repeat_regardless_of: Iterable[str] = ()) -> None:
@@ -101,13 +103,7 @@ def _unary(layers: Layers, behaviour: Behaviour, decode: Deserializer | None) ->
         except _Undecodable:
             await abort(context, _UNDECODABLE)
 
-    inside = layers.around(decoded, streaming=False)
-
-    # A function, as grpc.aio asks at each call whether it is asynchronous, and of anything else that takes longer.
-    async def unary(request: Any, context: Context) -> Any:
-        return await inside(request, context)
-
-    return unary
+    return layers.around(decoded, streaming=False)
 
 
 def _streaming(layers: Layers, behaviour: Behaviour, decode: Deserializer | None) -> Behaviour:

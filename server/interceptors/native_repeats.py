@@ -52,6 +52,7 @@ class Repeats:
         self._known: dict[_Key, Handler | None] = {}
         inside = behaviour_of(handler)
 
+        # A function, as grpc.aio asks at each call whether it is asynchronous, and of anything else that takes longer.
         async def full(request: bytes, context: Context) -> Any:
             response = await inside(request, context)
             return self._kept(_key.get(), request, response) if type(response) is Repeatable else response
