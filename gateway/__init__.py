@@ -14,6 +14,7 @@ call is framed), codecs (`_codec.py`: how a message is written) and routes (`_te
 from gateway._context import ServicerContext
 from gateway._encoded_once import EncodedOnce
 from gateway._gateway import DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_RECEIVE_TIMEOUT, Gateway
+from gateway._recurring import Recurring
 from gateway._repeats import Again, Repeatable
 from gateway._route import BadRule
 from gateway._router import Clash
@@ -28,6 +29,7 @@ __all__ = [
     "EncodedOnce",
     "Gateway",
     "Metadata",
+    "Recurring",
     "Repeatable",
     "ServicerContext",
 ]

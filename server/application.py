@@ -144,7 +144,7 @@ async def serve_from(
             repeat_by=DECISIVE,
             repeat_regardless_of=(REQUEST_ID,),
         )
-        methods = NativeMethods(layers, repeat_regardless_of=OF_ONE_CALL)
+        methods = NativeMethods(layers, repeat_by=DECISIVE, repeat_regardless_of=(REQUEST_ID,))
         native = native_server(
             settings.grpc,
             methods,

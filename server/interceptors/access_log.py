@@ -15,20 +15,6 @@ from server.call import Call, current_call
 from server.interceptors.layers import Behaviour, Context, Handler, Layer, responses
 
 REQUEST_ID = "x-request-id"
-# What callers and the proxies between send anew with every call, and nothing here reads but the request id.
-OF_ONE_CALL = (
-    REQUEST_ID,
-    "baggage",
-    "traceparent",
-    "tracestate",
-    "x-amzn-trace-id",
-    "x-b3-parentspanid",
-    "x-b3-sampled",
-    "x-b3-spanid",
-    "x-b3-traceid",
-    "x-cloud-trace-context",
-    "x-forwarded-for",
-)
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 

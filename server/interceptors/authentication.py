@@ -9,6 +9,7 @@ import grpc
 from gateway import Again, EncodedOnce, Metadata, Repeatable
 from server.call import Call, current_call
 from server.domain.errors import DomainError
+from server.domain.model import Instance
 from server.identity.authorizer import Authorizer
 from server.identity.metadata import Presented, read_metadata
 from server.identity.requirements import Requirement, Requirements
@@ -46,9 +47,7 @@ class Authentication(Layer):
             if instance is None:
                 waiting = functools.partial(self._admit, call, requirement, claims, presented)
             else:
-                call.instance_id = instance.id
-                if presented.host is not None:
-                    call.again = _again(self._authorizer.admits_still(claims, presented.host, instance))
+                self._admitted(call, claims, presented, instance)
         except DomainError as error:
             call.failure = error
         except Exception as error:  # noqa: BLE001 - outside of a behaviour it would end the call with no status of ours
@@ -74,11 +73,20 @@ class Authentication(Layer):
         """Return one that leaves the message of a refused call alone."""
         return functools.partial(_deserialize, inner)
 
+    def _admitted(self, call: Call, claims: Claims, presented: Presented, instance: Instance) -> None:
+        call.instance_id = instance.id
+        if presented.host is not None:
+            call.again = _again(self._authorizer.admits_still(claims, presented.host, instance))
+
     async def _admit(self, call: Call, requirement: Requirement, claims: Claims, presented: Presented) -> None:
         try:
-            call.instance = await self._authorizer.admit(requirement, claims, presented)
-            if call.instance is not None:
-                call.instance_id = call.instance.id
+            instance = call.instance = await self._authorizer.admit(requirement, claims, presented)
+            if instance is None:
+                return
+            call.instance_id = instance.id
+            if self._authorizer.admit_known(requirement, claims, presented) is instance:
+                # It is remembered by now, and the caller one whose roles reach everywhere.
+                self._admitted(call, claims, presented, instance)
         except DomainError as error:
             call.failure = error
         except Exception as error:  # noqa: BLE001 - as above

@@ -35,15 +35,17 @@ _UNDECODABLE = status(code_pb2.INVALID_ARGUMENT, "the message is not a valid enc
 class NativeMethods(grpc.GenericRpcHandler):
     """Takes servicers as a server does, and is the one handler of a grpc.aio server.
 
-        methods = NativeMethods(layers)
+        methods = NativeMethods(layers, repeat_by=["authorization"], repeat_regardless_of=["x-request-id"])
         add_SystemServiceServicer_to_server(SystemServicer(), methods)
         server = grpc.aio.server(handlers=[methods])
 
-    `repeat_regardless_of` names metadata that differ in every call and decide nothing.
+    `repeat_by` names all metadata that decide how a call that may be repeated is answered, `repeat_regardless_of` those
+    that only `Repeatable.again` looks at.
     """
 
-    def __init__(self, layers: Layers, *, repeat_regardless_of: Iterable[str] = ()) -> None:
+    def __init__(self, layers: Layers, *, repeat_by: Iterable[str], repeat_regardless_of: Iterable[str]) -> None:
         self._layers = layers
+        self._by = frozenset(repeat_by)
         self._regardless = frozenset(repeat_regardless_of)
         self._added: list[grpc.GenericRpcHandler] = []
         # As many as there are RPCs: what a servicer is added with looks at the method alone.
@@ -81,7 +83,7 @@ class NativeMethods(grpc.GenericRpcHandler):
     def _keep(self, method: str, handler: Handler) -> Handler:
         if handler.request_streaming or handler.response_streaming:
             return handler
-        repeats = self._repeats[method] = Repeats(method, handler, self._layers, self._regardless)
+        repeats = self._repeats[method] = Repeats(method, handler, self._layers, self._by, self._regardless)
         return repeats.handler
 
 

@@ -12,6 +12,7 @@ from zitadel import admin_pb2, system_pb2
 from zitadel.admin_pb2_grpc import AdminServiceStub, add_AdminServiceServicer_to_server
 from zitadel.system_pb2_grpc import SystemServiceStub, add_SystemServiceServicer_to_server
 
+from server.application import DECISIVE
 from server.call import current_call
 from server.domain.model import Instance, ObjectDetails
 from server.identity.authorizer import Authorizer
@@ -136,7 +137,7 @@ async def target(kinds: Kinds, instances: KnownInstances, setups: Setups) -> Asy
         Errors(),
         Authentication(Authorizer(users, EXTERNAL_URL, instances, clock=Clock()), Requirements(by_path, ())),
     )
-    methods = NativeMethods(Layers(layers))
+    methods = NativeMethods(Layers(layers), repeat_by=DECISIVE, repeat_regardless_of=[])
     registry = cast("grpc.aio.Server", methods)
     server = grpc.aio.server(
         handlers=[methods], options=[("grpc.so_reuseport", 0), ("grpc.max_metadata_size", 32 << 10)]

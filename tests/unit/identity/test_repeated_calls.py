@@ -139,3 +139,27 @@ async def test_each_repetition_is_logged_with_a_request_id_of_its_own() -> None:
             "OK", "json", "admin", "1", "ipv4:127.0.0.1:5000"
         )  # fmt: skip
         assert entry["duration_ms"] >= 0
+
+
+async def test_a_call_that_waited_for_its_instance_is_repeated_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Instances, "remembers", False)
+    served = Served()
+    by_domain = served.instances.by_domain
+
+    async def remembered_then(host: str) -> Instance | None:
+        found = await by_domain(host)
+        monkeypatch.setattr(Instances, "remembers", True)
+        return found
+
+    monkeypatch.setattr(served.instances, "by_domain", remembered_then)
+    assert (await served.call()).status == 200
+    assert served.kept == 1
+
+
+async def test_a_call_whose_instance_is_not_remembered_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Instances, "remembers", False)
+    served = Served()
+    for _ in range(3):
+        assert (await served.call()).status == 200
+        assert (await served.call("member")).status == 200
+    assert served.kept == 0

@@ -101,7 +101,7 @@ async def running(log: LogCapture) -> AsyncIterator[Running]:
         "stream_stream": grpc.stream_stream_rpc_method_handler(servicer.stream_stream, **codec),
     }
     drain = Drain(["test.Test"])
-    methods = NativeMethods(Layers([AccessLog(), Errors(), drain]))
+    methods = NativeMethods(Layers([AccessLog(), Errors(), drain]), repeat_by=[], repeat_regardless_of=[])
     server = grpc.aio.server(handlers=[methods])
     methods.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Test", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
