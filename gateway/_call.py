@@ -291,14 +291,12 @@ class Call:
             if end.code is not grpc.StatusCode.OK:
                 response = None
             compress = response is not None and self._compresses() and context.compress_next
-            initial = end.initial
             if self._repeatable is not None and self._may_repeat(response, end):
                 # Its initial metadata are of this call.
-                reply = self._protocol.unary_reply(
-                    self._exchange, response, end._replace(initial=()), compress=compress
-                )
-                self.repeat = Repeat(self._body or b"", reply, self._repeatable.again)
-                reply = reply._replace(headers=reply.headers + reply_headers(initial))
+                without = End(end.code, end.details, (), end.trailing, end.http_status)
+                again = self._protocol.unary_reply(self._exchange, response, without, compress=compress)
+                self.repeat = Repeat(self._body or b"", again, self._repeatable.again)
+                reply = Reply(again.status, again.headers + reply_headers(end.initial), again.body, again.trailers)
             else:
                 reply = self._protocol.unary_reply(self._exchange, response, end, compress=compress)
             await send_reply(self._send, reply, head_only=self._head_only)
