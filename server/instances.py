@@ -7,7 +7,6 @@ from server.domain.commands import AddInstance
 from server.domain.instance_setup import InstanceSetup
 from server.domain.model import Instance, ObjectDetails
 from server.domain.passwords import Passwords
-from server.domain.projections import instance_details
 from server.store.interface import Store
 
 
@@ -36,7 +35,7 @@ class Instances:
         password = request.owner_password.password.get_secret_value()
         password_hash = await self._passwords.hash(password) if password else None
         recorded = await self._store.execute(InstanceSetup(request, password_hash, self._external_domain), creator)
-        return Added(recorded.instance_id, instance_details(recorded.events))
+        return Added(recorded.instance_id, recorded.decided.details(recorded.created_at))
 
     def known_by_domain(self, host: str) -> Instance | None:
         """Return what `by_domain` would, if that is known without waiting; None means to ask it.

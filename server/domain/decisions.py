@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
-from server.domain.events import Event, InstanceAdded
+from server.domain.events import Event
 
 
 class Registry(Protocol):
@@ -16,6 +16,12 @@ class Registry(Protocol):
     def has_domain(self, domain: str) -> bool:
         """Tell whether any instance has the domain."""
 
+    def has_drawn_domain(self, domain: str) -> bool:
+        """Tell whether any instance has a domain that was drawn, so that hardly any has it.
+
+        May overlook that one has: the store then finds the domain taken, and lets the command decide once more.
+        """
+
 
 class NewEvent(NamedTuple):
     """An event to be recorded, and the id of the instance, organization or user that it happened to."""
@@ -24,23 +30,33 @@ class NewEvent(NamedTuple):
     event: Event
 
 
+class Decided(Protocol):
+    """What follows from a command: events, all of one instance. They are stored together or not at all."""
+
+    @property
+    def instance_id(self) -> str:
+        """The instance that the events belong to."""
+
+    @property
+    def events(self) -> Sequence[NewEvent]:
+        """The events, in their order."""
+
+
+Decided_co = TypeVar("Decided_co", bound=Decided, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The events that follow from a command, all of one instance; they are stored together or not at all."""
+    """Any events of one instance; a `Decided`."""
 
     instance_id: str
     events: Sequence[NewEvent]
 
-    @property
-    def begins_instance(self) -> bool:
-        """Whether the events are the first of their instance, so that nothing is stored that they could change."""
-        return bool(self.events) and isinstance(self.events[0].event, InstanceAdded)
 
-
-class Command(Protocol):
+class Command(Protocol[Decided_co]):
     """Something that a store can execute."""
 
-    def decide(self, registry: Registry) -> Decision:
+    def decide(self, registry: Registry) -> Decided_co:
         """Return what follows, or raise the DomainError that stands in the way. Runs on a thread of the store.
 
         Must not block.

@@ -4,7 +4,7 @@ The projections are five tables. Each row has the `sequence` of the event that c
 first and last event in microseconds since 1970-01-01 UTC.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from server.domain.events import (
@@ -19,16 +19,12 @@ from server.domain.events import (
     OrganizationMemberAdded,
     RecordedEvent,
 )
-from server.domain.model import ObjectDetails
 
 Table = Literal["instances", "domains", "organizations", "users", "members"]
 Value = str | int | bool | None | tuple[str, ...]
 Row = Mapping[str, Value]
 
 TABLES: Final[tuple[Table, ...]] = ("instances", "domains", "organizations", "users", "members")
-
-
-# Named tuples, and not frozen dataclasses: a new instance is some 20 changes, each made in a third of the time.
 
 
 class Insert(NamedTuple):
@@ -116,28 +112,6 @@ def project(recorded: RecordedEvent) -> list[Change]:
             ]
 
 
-def rows_of_new(events: Sequence[RecordedEvent]) -> dict[Table, list[dict[str, Value]]]:
-    """Return the rows that stand after `events`, all of one instance that is not stored: the sum of their changes.
-
-    They are what a store holds after it made the changes one by one, and cost a fraction of those statements.
-    """
-    rows: dict[Table, list[dict[str, Value]]] = {table: [] for table in TABLES}
-    for recorded in events:
-        for change in project(recorded):
-            present = rows[change.table]
-            match change:
-                case Insert(row=row):
-                    present.append(dict(row))
-                case Update(values=values, where=where, other_than=other_than):
-                    for row in present:
-                        items = row.items()
-                        if where.items() <= items and not (other_than and other_than.items() <= items):
-                            row.update(values)
-                case Delete(where=where):
-                    present[:] = [row for row in present if not where.items() <= row.items()]
-    return rows
-
-
 def _user(human: HumanAdded) -> Row:
     return {
         "organization_id": human.organization_id,
@@ -151,14 +125,3 @@ def _user(human: HumanAdded) -> Row:
         "password_hash": human.password_hash,
         "password_change_required": human.password_change_required,
     }
-
-
-def instance_details(events: Sequence[RecordedEvent]) -> ObjectDetails:
-    """Return the details of an instance of which `events` are all, from the first: the same as its projection has."""
-    own = [recorded for recorded in events if recorded.event.aggregate_type == "instance"]
-    return ObjectDetails(
-        sequence=own[-1].sequence,
-        creation_date=own[0].created_at,
-        change_date=own[-1].created_at,
-        resource_owner=own[0].instance_id,
-    )

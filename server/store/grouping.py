@@ -8,10 +8,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from server.domain.decisions import Command
+from server.domain.decisions import Command, Decided, Decided_co
 from server.domain.errors import StoreUnavailable
 from server.store.interface import Recorded
 
@@ -21,17 +20,16 @@ GROUP_LIMIT: Final = 512
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """A command, and the id of the user who gave it."""
 
-    command: Command
+    command: Command[Decided]
     creator: str
 
 
 # Commits a group, and says for each order in turn what was recorded or what to raise. Raising itself, it fails the
 # whole group.
-Commit = Callable[[Sequence[Order]], Awaitable[Sequence[Recorded | Exception]]]
+Commit = Callable[[Sequence[Order]], Awaitable[Sequence[Recorded[Any] | Exception]]]
 
 
 class GroupCommit:
@@ -44,13 +42,13 @@ class GroupCommit:
         self._commit = commit
         self._waiting_limit = waiting_limit
         self._group_limit = group_limit
-        self._waiting: deque[tuple[Order, asyncio.Future[Recorded]]] = deque()
-        self._running: list[tuple[Order, asyncio.Future[Recorded]]] = []
+        self._waiting: deque[tuple[Order, asyncio.Future[Recorded[Any]]]] = deque()
+        self._running: list[tuple[Order, asyncio.Future[Recorded[Any]]]] = []
         self._wake = asyncio.Event()
         self._closed = False
         self._task = asyncio.create_task(self._run(), name="group commit")
 
-    async def execute(self, command: Command, creator: str) -> Recorded:
+    async def execute(self, command: Command[Decided_co], creator: str) -> Recorded[Decided_co]:
         """Return what `command` recorded, or raise what became of it.
 
         Cancelled while it waits, it is never begun; once its group has begun, it is finished without the caller. Raises
@@ -60,7 +58,7 @@ class GroupCommit:
             raise StoreUnavailable("the store is closed")
         if len(self._waiting) >= self._waiting_limit:
             raise StoreUnavailable(f"{self._waiting_limit} commands wait already")
-        outcome: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[Recorded[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((Order(command, creator), outcome))
         self._wake.set()
         return await outcome
@@ -93,15 +91,15 @@ class GroupCommit:
             await self._wake.wait()
         return bool(self._waiting)
 
-    def _next_group(self) -> list[tuple[Order, asyncio.Future[Recorded]]]:
-        group: list[tuple[Order, asyncio.Future[Recorded]]] = []
+    def _next_group(self) -> list[tuple[Order, asyncio.Future[Recorded[Any]]]]:
+        group: list[tuple[Order, asyncio.Future[Recorded[Any]]]] = []
         while self._waiting and len(group) < self._group_limit:
             order, outcome = self._waiting.popleft()
             if not outcome.done():  # else its caller went away while it waited
                 group.append((order, outcome))
         return group
 
-    async def _serve(self, group: Sequence[tuple[Order, asyncio.Future[Recorded]]]) -> None:
+    async def _serve(self, group: Sequence[tuple[Order, asyncio.Future[Recorded[Any]]]]) -> None:
         try:
             results = await self._commit([order for order, _ in group])
             pairs = list(zip(group, results, strict=True))

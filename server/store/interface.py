@@ -1,9 +1,8 @@
 """What a store does, whatever database it stands on."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, NamedTuple, Protocol
 
-from server.domain.decisions import Command
+from server.domain.decisions import Command, Decided_co
 from server.domain.events import RecordedEvent
 from server.domain.model import Instance
 
@@ -12,22 +11,44 @@ class StoreRefused(Exception):
     """The data cannot be served as it is; the message says why and what to do, for whoever started the program."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The events of one command as they stand in the log; there is at least one."""
+class Recorded(NamedTuple, Generic[Decided_co]):
+    """What a command decided, and where the events that follow from it stand in the log; there is at least one.
 
-    events: tuple[RecordedEvent, ...]
+    `position` and `sequence` are those of the first; `created_at` is in microseconds since 1970-01-01 UTC.
+    """
+
+    decided: Decided_co
+    creator: str
+    position: int
+    sequence: int
+    created_at: int
 
     @property
     def instance_id(self) -> str:
         """The instance that all of the events belong to."""
-        return self.events[0].instance_id
+        return self.decided.instance_id
+
+    @property
+    def events(self) -> tuple[RecordedEvent, ...]:
+        """The events as they stand in the log."""
+        return tuple(
+            RecordedEvent(
+                position=self.position + number,
+                instance_id=self.decided.instance_id,
+                aggregate_id=new.aggregate_id,
+                sequence=self.sequence + number,
+                event=new.event,
+                creator=self.creator,
+                created_at=self.created_at,
+            )
+            for number, new in enumerate(self.decided.events)
+        )
 
 
 class Store(Protocol):
     """The event log and its projections."""
 
-    async def execute(self, command: Command, creator: str) -> Recorded:
+    async def execute(self, command: Command[Decided_co], creator: str) -> Recorded[Decided_co]:
         """Store what follows from `command`, given by the user whose id is `creator`, and return once it is durable.
 
         Raises the DomainError that the command raises, DomainTaken where a domain it adds belongs to another instance,

@@ -2,17 +2,16 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import Any, Final
 
 from server.domain.errors import DomainTaken
 from server.domain.events import RecordedEvent, from_payload, to_payload
 from server.domain.model import Domain, Instance, ObjectDetails
-from server.domain.projections import Change, Delete, Insert, Row, Update, Value
+from server.domain.projections import Change, Delete, Insert, Row, Update
 
-_EVENT: Final = (
+EVENT: Final = (
     "position",
     "instance_id",
     "aggregate_type",
@@ -38,6 +37,8 @@ INSTANCE_BY_ID: Final = f"{_INSTANCE} WHERE i.id = ?{_ORDER}"
 INSTANCE_BY_DOMAIN: Final = f"{_INSTANCE} WHERE i.id = (SELECT instance_id FROM domains WHERE domain = ?){_ORDER}"  # noqa: S608 - constants
 
 
+Cell = str | int | None
+
 # Rows in one statement: SQLite allows 32,766 values (https://www.sqlite.org/limits.html), and ours have up to 15.
 _ROWS: Final = 128
 # Up to so many, each number has a statement of its own; beyond it powers of two, or the statements would be too many to
@@ -47,45 +48,31 @@ _ANY_NUMBER: Final = 16
 
 def append(connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
     """Write `events` at the end of the log."""
-    _insert_all(
-        connection,
-        "events",
-        _EVENT,
-        [
-            (
-                recorded.position,
-                recorded.instance_id,
-                recorded.event.aggregate_type,
-                recorded.aggregate_id,
-                recorded.sequence,
-                recorded.event.type,
-                to_payload(recorded.event),
-                recorded.creator,
-                recorded.created_at,
-            )
-            for recorded in events
-        ],
-    )
+    cells: list[Cell] = []
+    for recorded in events:
+        cells += (
+            recorded.position,
+            recorded.instance_id,
+            recorded.event.aggregate_type,
+            recorded.aggregate_id,
+            recorded.sequence,
+            recorded.event.type,
+            to_payload(recorded.event),
+            recorded.creator,
+            recorded.created_at,
+        )
+    insert(connection, "events", EVENT, cells)
 
 
-def insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
-    """Add `rows`, which have the same columns in the same order, to a projection. Raises sqlite3.IntegrityError."""
-    if rows:
-        plain = not any(isinstance(value, tuple) for value in rows[0].values())
-        _insert_all(connection, table, tuple(rows[0]), [row.values() if plain else _values(row) for row in rows])
-
-
-def _insert_all(
-    connection: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[Iterable[Value]]
-) -> None:
+def insert(connection: sqlite3.Connection, table: str, columns: tuple[str, ...], cells: Sequence[Cell]) -> None:
+    """Add rows to a table; `cells` are their values, row after row. Raises sqlite3.IntegrityError."""
     # Many rows in a statement: for each statement the interpreter is let go of and waited for, up to 5 ms each time
     # while the event loop is busy.
-    done = 0
-    while left := len(rows) - done:
+    width, done = len(columns), 0
+    while left := (len(cells) - done) // width:
         count = left if left <= _ANY_NUMBER else min(_ROWS, 1 << left.bit_length() - 1)
-        values = list(chain.from_iterable(rows[done : done + count]))
-        connection.execute(_insert(table, columns, count), values)
-        done += count
+        connection.execute(_insert(table, columns, count), cells[done : done + count * width])
+        done += count * width
 
 
 def read_log(connection: sqlite3.Connection, after: int, limit: int) -> list[RecordedEvent]:
@@ -150,13 +137,14 @@ def to_instance(rows: Sequence[tuple[Any, ...]]) -> Instance | None:
     )
 
 
-def _values(row: Row) -> list[str | int | None]:
-    return [_as_json(value) if isinstance(value, tuple) else value for value in row.values()]
+def _values(row: Row) -> list[Cell]:
+    return [as_json(value) if isinstance(value, tuple) else value for value in row.values()]
 
 
 # Tuples are names of roles, of which there are a few.
 @lru_cache(maxsize=256)
-def _as_json(value: tuple[str, ...]) -> str:
+def as_json(value: tuple[str, ...]) -> str:
+    """Return what a column of names holds."""
     return json.dumps(value, separators=(",", ":"))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 
-from server.domain.decisions import Command
+from server.domain.decisions import Command, Decided_co
 from server.domain.model import Instance
 from server.store.cache import InstanceCache
 from server.store.folder import DataFolder
@@ -45,7 +45,7 @@ class SQLiteStore:
         """How many queries the reads needed since the store was opened."""
         return self._reader.queries
 
-    async def execute(self, command: Command, creator: str) -> Recorded:
+    async def execute(self, command: Command[Decided_co], creator: str) -> Recorded[Decided_co]:
         """Store what follows from `command`; see `Store.execute`."""
         return await self._group_commit.execute(command, creator)
 

@@ -10,14 +10,16 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
-from server.domain.decisions import Decision
+from server.domain.decisions import Decided
 from server.domain.events import RecordedEvent
 from server.domain.ids import next_id
-from server.domain.projections import TABLES, Row, Table, Value, project, rows_of_new
+from server.domain.new_instance import NewInstance
+from server.domain.projections import project
 from server.store.grouping import Order
 from server.store.interface import Recorded
-from server.store.sqlite import rows
+from server.store.sqlite import new_instances, rows
 from server.store.sqlite.failures import is_storage_failure
 
 # Microseconds since 1970-01-01 UTC.
@@ -43,13 +45,12 @@ class CommitFailed(Exception):
 class Group:
     """What became of each order of a group, in their order."""
 
-    outcomes: Sequence[Recorded | Exception]
+    outcomes: Sequence[Recorded[Decided] | Exception]
 
     @property
-    def last_event(self) -> RecordedEvent | None:
-        """The last event that the group stored; None: it stored none."""
-        stored = (outcome.events[-1] for outcome in reversed(self.outcomes) if isinstance(outcome, Recorded))
-        return next(stored, None)
+    def last(self) -> Recorded[Decided] | None:
+        """What the group stored last; None: it stored nothing."""
+        return next((outcome for outcome in reversed(self.outcomes) if isinstance(outcome, Recorded)), None)
 
     @property
     def changed(self) -> set[str]:
@@ -62,27 +63,49 @@ class _Apart(Exception):
 
 
 class _Registry:
-    """What commands of one group may ask; and the place where the log and the ids stand.
+    """What commands of one group may ask, one after another; and the place where the log and the ids stand.
 
-    `domains` are those that the group adds and that are not written yet.
+    `now` is when the command that asks is executed.
     """
 
-    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._clock = clock
-        self.position = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
-        self.last_id = int(connection.execute("SELECT id FROM last_id").fetchone()[0])
-        self.domains: set[Value] = set()
+        self.position, self.last_id = connection.execute(
+            "SELECT (SELECT coalesce(max(position), 0) FROM events), id FROM last_id"
+        ).fetchone()
+        self.now = 0
 
     def draw_id(self) -> str:
-        self.last_id = next_id(self.last_id, self._clock() // 1000)
+        self.last_id = next_id(self.last_id, self.now // 1000)
         return str(self.last_id)
 
     def has_domain(self, domain: str) -> bool:
-        return domain in self.domains or rows.has_domain(self._connection, domain)
+        return rows.has_domain(self._connection, domain)
+
+    def has_drawn_domain(self, domain: str) -> bool:
+        return self.has_domain(domain)
 
 
-_Write = Callable[[sqlite3.Connection, Sequence[Order], _Registry, Clock], list[Recorded | Exception]]
+class _RegistryOfNew(_Registry):
+    """The same for commands whose instances are written together, after all have decided.
+
+    Domains that were drawn are looked up among those of the group alone: where another instance has one, the index of
+    domains refuses it, and the group is done anew.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self.domains: set[str] = set()
+
+    def has_domain(self, domain: str) -> bool:
+        return domain in self.domains or super().has_domain(domain)
+
+    def has_drawn_domain(self, domain: str) -> bool:
+        return domain in self.domains
+
+
+_Outcomes = list[Recorded[Decided] | Exception]
+_AnyRegistry = TypeVar("_AnyRegistry", bound=_Registry)
 
 
 def write_group(connection: sqlite3.Connection, orders: Sequence[Order], clock: Clock) -> Group:
@@ -92,17 +115,23 @@ def write_group(connection: sqlite3.Connection, orders: Sequence[Order], clock: 
     where the storage failed before COMMIT (nothing is stored), and CommitFailed where COMMIT itself did.
     """
     try:
-        return _transaction(connection, orders, clock, _write_together)
+        return _transaction(connection, orders, clock, _RegistryOfNew, _write_together)
     except _Apart:
-        return _transaction(connection, orders, clock, _write_one_by_one)
+        return _transaction(connection, orders, clock, _Registry, _write_one_by_one)
 
 
-def _transaction(connection: sqlite3.Connection, orders: Sequence[Order], clock: Clock, write: _Write) -> Group:
+def _transaction(
+    connection: sqlite3.Connection,
+    orders: Sequence[Order],
+    clock: Clock,
+    open_registry: Callable[[sqlite3.Connection], _AnyRegistry],
+    write: Callable[[sqlite3.Connection, Sequence[Order], _AnyRegistry, Clock], _Outcomes],
+) -> Group:
     connection.execute("BEGIN IMMEDIATE")
     with _rolled_back_on_error(connection):
-        registry = _Registry(connection, clock)
+        registry = open_registry(connection)
         group = Group(write(connection, orders, registry, clock))
-        if group.last_event is None:
+        if group.last is None:
             connection.execute("ROLLBACK")
             return group
         connection.execute("UPDATE last_id SET id = ?", (registry.last_id,))
@@ -144,61 +173,55 @@ def _raise_if_lost(connection: sqlite3.Connection, failure: Exception) -> None:
 
 
 def _write_together(
-    connection: sqlite3.Connection, orders: Sequence[Order], registry: _Registry, clock: Clock
-) -> list[Recorded | Exception]:
-    outcomes: list[Recorded | Exception] = []
-    log: list[RecordedEvent] = []
-    projections: dict[Table, list[Row]] = {table: [] for table in TABLES}
-    for order in orders:
+    connection: sqlite3.Connection, orders: Sequence[Order], registry: _RegistryOfNew, clock: Clock
+) -> _Outcomes:
+    outcomes: _Outcomes = []
+    recorded: list[Recorded[NewInstance]] = []
+    for command, creator in orders:
+        registry.now = clock()
         try:
-            recorded = _begin_instance(order, registry, clock())
-            added = rows_of_new(recorded.events)
-        except _Apart:
-            raise
+            new = command.decide(registry)
         except Exception as failure:  # noqa: BLE001 - the caller gets it
             # Nothing is written yet, so there is nothing to undo.
             _raise_if_lost(connection, failure)
             outcomes.append(failure)
             continue
-        log += recorded.events
-        for table in TABLES:
-            projections[table] += added[table]
-        registry.domains.update(row["domain"] for row in added["domains"])
-        registry.position = recorded.events[-1].position
-        outcomes.append(recorded)
+        if not isinstance(new, NewInstance):
+            raise _Apart
+        recorded.append(Recorded(new, creator, registry.position + 1, 1, registry.now))
+        registry.position += new.event_count
+        registry.domains |= {new.generated_domain, new.custom_domain}
+        outcomes.append(recorded[-1])
     try:
-        rows.append(connection, log)
-        for table in TABLES:
-            rows.insert(connection, table, projections[table])
+        new_instances.write(connection, recorded)
     except Exception as failure:
         _raise_if_lost(connection, failure)
         raise _Apart from failure
     return outcomes
 
 
-def _begin_instance(order: Order, registry: _Registry, now: int) -> Recorded:
-    decision = order.command.decide(registry)
-    if not decision.begins_instance:
-        raise _Apart
-    return _record(decision, order.creator, registry.position, 0, now)
-
-
 def _write_one_by_one(
     connection: sqlite3.Connection, orders: Sequence[Order], registry: _Registry, clock: Clock
-) -> list[Recorded | Exception]:
+) -> _Outcomes:
     return [_write_one(connection, order, registry, clock) for order in orders]
 
 
-def _write_one(connection: sqlite3.Connection, order: Order, registry: _Registry, clock: Clock) -> Recorded | Exception:
+def _write_one(
+    connection: sqlite3.Connection, order: Order, registry: _Registry, clock: Clock
+) -> Recorded[Decided] | Exception:
     connection.execute("SAVEPOINT command")
+    registry.now = clock()
     try:
-        decision = order.command.decide(registry)
+        decided = order.command.decide(registry)
         found = connection.execute(
-            "SELECT coalesce(max(sequence), 0) FROM events WHERE instance_id = ?", (decision.instance_id,)
+            "SELECT coalesce(max(sequence), 0) FROM events WHERE instance_id = ?", (decided.instance_id,)
         )
-        recorded = _record(decision, order.creator, registry.position, int(found.fetchone()[0]), clock())
-        rows.append(connection, recorded.events)
-        for event in recorded.events:
+        recorded = Recorded(decided, order.creator, registry.position + 1, int(found.fetchone()[0]) + 1, registry.now)
+        events = recorded.events
+        if not events:
+            raise ValueError("a command decided on no events")  # noqa: TRY301
+        rows.append(connection, events)
+        for event in events:
             for change in project(event):
                 rows.apply(connection, change)
     except Exception as failure:  # noqa: BLE001 - the caller gets it
@@ -207,24 +230,5 @@ def _write_one(connection: sqlite3.Connection, order: Order, registry: _Registry
         connection.execute("RELEASE command")
         return failure
     connection.execute("RELEASE command")
-    registry.position = recorded.events[-1].position
+    registry.position += len(events)
     return recorded
-
-
-def _record(decision: Decision, creator: str, position: int, sequence: int, now: int) -> Recorded:
-    """Give the events of `decision` the places behind `position` in the log and `sequence` in their instance."""
-    if not decision.events:
-        raise ValueError("a command decided on no events")
-    events = tuple(
-        RecordedEvent(
-            position=position + number,
-            instance_id=decision.instance_id,
-            aggregate_id=new.aggregate_id,
-            sequence=sequence + number,
-            event=new.event,
-            creator=creator,
-            created_at=now,
-        )
-        for number, new in enumerate(decision.events, start=1)
-    )
-    return Recorded(events)

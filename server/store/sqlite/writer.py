@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
+from server.domain.decisions import Decided
 from server.domain.errors import StoreUnavailable
 from server.store.grouping import Order
 from server.store.interface import Recorded
@@ -40,7 +41,7 @@ class Writer:
         self._turn = turn
         self.commits = 0
 
-    async def commit(self, orders: Sequence[Order]) -> Sequence[Recorded | Exception]:
+    async def commit(self, orders: Sequence[Order]) -> Sequence[Recorded[Decided] | Exception]:
         """Return the outcome of each order, durable.
 
         Raises StoreUnavailable where the storage failed: nothing is stored.
@@ -58,7 +59,7 @@ class Writer:
             # A bug, or the loop ending: the connection may be anywhere in the group.
             await self._disconnect()
             raise
-        if group.last_event is not None:
+        if group.last is not None:
             self.commits += 1
         self._changed(group.changed)
         return group.outcomes
@@ -123,7 +124,7 @@ class _CheckpointBlocked(Exception):
 
 
 def _has_last_event(connection: sqlite3.Connection, group: Group) -> bool:
-    return group.last_event is not None and has_event(connection, group.last_event)
+    return (last := group.last) is not None and has_event(connection, last.events[-1])
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:

@@ -23,6 +23,9 @@ class MemoryRegistry:
             return True
         return domain in self.taken
 
+    def has_drawn_domain(self, domain: str) -> bool:
+        return self.has_domain(domain)
+
 
 @pytest.fixture
 def registry() -> MemoryRegistry:

@@ -4,11 +4,10 @@ from server.domain.events import (
     Event,
     InstanceAdded,
     InstanceChanged,
-    InstanceMemberAdded,
     OrganizationAdded,
     RecordedEvent,
 )
-from server.domain.projections import Delete, Insert, Update, instance_details, project
+from server.domain.projections import Delete, Insert, Update, project
 
 
 def recorded(event: Event, sequence: int = 1, aggregate_id: str = "7") -> RecordedEvent:
@@ -64,19 +63,3 @@ def test_a_removed_domain_is_gone_and_changes_the_instance() -> None:
 
 def test_events_of_an_organization_do_not_change_the_instance() -> None:
     assert [change.table for change in project(recorded(OrganizationAdded("Works"), 4, "8"))] == ["organizations"]
-
-
-def test_details_of_an_instance_are_those_of_its_own_events() -> None:
-    details = instance_details(
-        [
-            recorded(InstanceAdded("Acme", "en"), 1),
-            recorded(InstanceMemberAdded("9", ("IAM_OWNER",)), 2),
-            recorded(OrganizationAdded("Works"), 3, "8"),
-        ]
-    )
-    assert (details.sequence, details.creation_date, details.change_date, details.resource_owner) == (
-        2,
-        1000,
-        2000,
-        "7",
-    )

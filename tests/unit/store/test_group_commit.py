@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from server.domain import names
 from server.domain.decisions import Decision, Registry
 from server.domain.errors import DomainTaken, StoreUnavailable
 from server.domain.events import DomainAdded, InstanceAdded, InstanceChanged
@@ -13,6 +14,8 @@ from server.store.interface import Recorded
 from server.store.sqlite import SQLiteStore
 
 Rows = Callable[..., list[tuple[Any, ...]]]
+
+RECORDED = Recorded(Decision("7", ()), "a", 1, 1, 0)
 
 
 async def test_one_of_many_gets_a_custom_domain_and_others_in_the_same_groups_are_not_touched(
@@ -106,6 +109,33 @@ async def test_a_new_instance_with_a_domain_that_only_the_unique_index_finds_tak
     assert rows("SELECT max(position), count(*) FROM events") == [(9 + 7 + 7, 9 + 7 + 7)]
 
 
+async def test_a_drawn_domain_that_another_instance_has_is_drawn_anew(
+    store: SQLiteStore, setup: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, rows: Rows
+) -> None:
+    # Drawn by the first instance; by the second of the group, and not asked for; when all of them draw once more.
+    drawn = iter(["aaaaaa", "bbbbbb", "aaaaaa", "cccccc", "dddddd", "aaaaaa", "eeeeee", "ffffff"])
+    monkeypatch.setattr(names, "_suffix", lambda: next(drawn))
+    await store.execute(setup(), "a")
+    outcomes = await asyncio.gather(*(store.execute(setup(), "a") for _ in range(3)))
+    assert [type(outcome) for outcome in outcomes] == [Recorded] * 3
+    assert rows("SELECT domain FROM domains ORDER BY position") == [
+        (f"acme-{suffix * 6}.localhost",) for suffix in "adef"
+    ]
+    assert store.commits == 2
+
+
+async def test_a_domain_drawn_twice_in_a_group_is_drawn_anew(
+    store: SQLiteStore, setup: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, rows: Rows
+) -> None:
+    drawn = iter(["aaaaaa", "aaaaaa", "bbbbbb"])
+    monkeypatch.setattr(names, "_suffix", lambda: next(drawn))
+    await asyncio.gather(*(store.execute(setup(), "a") for _ in range(2)))
+    assert rows("SELECT domain FROM domains ORDER BY position") == [
+        ("acme-aaaaaa.localhost",),
+        ("acme-bbbbbb.localhost",),
+    ]
+
+
 async def test_of_new_instances_in_one_group_that_do_not_ask_for_their_domain_the_first_gets_it(
     store: SQLiteStore, happen: Any, rows: Rows
 ) -> None:
@@ -152,15 +182,15 @@ class Gate:
         self.groups: list[list[str]] = []
         self.failure: Exception | None = None
 
-    async def commit(self, orders: Sequence[Order]) -> Sequence[Recorded | Exception]:
+    async def commit(self, orders: Sequence[Order]) -> Sequence[Recorded[Any] | Exception]:
         self.groups.append([order.creator for order in orders])
         await self.open.wait()
         if self.failure:
             raise self.failure
-        return [Recorded(()) for _ in orders]
+        return [RECORDED for _ in orders]
 
 
-async def begun(*calls: Any) -> list[asyncio.Task[Recorded]]:
+async def begun(*calls: Any) -> list[asyncio.Task[Recorded[Any]]]:
     tasks = [asyncio.create_task(call) for call in calls]
     for _ in range(5):
         await asyncio.sleep(0)
@@ -174,7 +204,7 @@ async def test_a_caller_who_goes_away_while_waiting_is_dropped() -> None:
     second, third = await begun(groups.execute(Broken(), "second"), groups.execute(Broken(), "third"))
     second.cancel()
     gate.open.set()
-    assert await first == await third == Recorded(())
+    assert await first == await third == RECORDED
     await groups.close()
     assert gate.groups == [["first"], ["third"]]
 
@@ -230,13 +260,13 @@ async def test_a_bug_in_the_writer_reaches_its_callers_and_does_not_end_it(caplo
     with pytest.raises(ZeroDivisionError):
         await groups.execute(Broken(), "a")
     gate.failure = None
-    assert await groups.execute(Broken(), "b") == Recorded(())
+    assert await groups.execute(Broken(), "b") == RECORDED
     assert "a group of 1 commands failed" in caplog.text
     await groups.close()
 
 
 async def test_a_commit_that_forgets_an_outcome_leaves_nobody_waiting() -> None:
-    async def forgetful(orders: Sequence[Order]) -> Sequence[Recorded | Exception]:
+    async def forgetful(orders: Sequence[Order]) -> Sequence[Recorded[Any] | Exception]:
         return []
 
     groups = GroupCommit(forgetful)
@@ -255,7 +285,7 @@ async def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:
         await groups.execute(Broken(), "late")
     gate.open.set()
     await closing
-    assert [task.result() for task in tasks] == [Recorded(())] * 2
+    assert [task.result() for task in tasks] == [RECORDED] * 2
 
 
 async def test_a_cancelled_writer_leaves_nobody_waiting() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ async def test_deciding_in_a_transaction_that_sqlite_ended_by_itself_loses_the_g
             raise ZeroDivisionError
 
     faults.before = end_it
-    assert await outcomes_of(store, setup, 8) == [StoreUnavailable] * 8
+    assert await outcomes_of(store, partial(setup, custom_domain="acme.example"), 8) == [StoreUnavailable] * 8
     assert counts(rows)[:2] == [0, 0]
 
 
