@@ -1,7 +1,7 @@
 """Commands as callers give them, checked field by field."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Final, Self
 
 from pydantic import (
@@ -36,29 +36,31 @@ def _refused(reason: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
 
 
-def _text(limit: int) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if len(value) > limit:
-            raise _refused(f"may have at most {limit} characters; {len(value)} were sent")
-        if (found := _NOT_TEXT.search(value)) is not None:
-            kind = "a lone surrogate" if found[0] >= "\ud800" else "a control character"
-            raise _refused(f"has {kind}, U+{ord(found[0]):04X}, at position {found.start() + 1}; leave it out")
-        return value
+def _checked(value: str, limit: int) -> str:
+    """Return `value` without white space around it; refuse one that is too long or no text."""
+    if len(value) > limit:
+        raise _refused(f"may have at most {limit} characters; {len(value)} were sent")
+    # Looked for before white space is dropped, for tabs and line ends are both. Nothing printable is one of them.
+    if not value.isprintable() and (found := _NOT_TEXT.search(value)) is not None:
+        kind = "a lone surrogate" if found[0] >= "\ud800" else "a control character"
+        raise _refused(f"has {kind}, U+{ord(found[0]):04X}, at position {found.start() + 1}; leave it out")
+    return value.strip()
 
-    return check
+
+def _text(value: str) -> str:
+    return _checked(value, TEXT_LIMIT)
 
 
 def _language(value: str) -> str:
+    tag = _checked(value, LANGUAGE_LIMIT)
     try:
-        return normalize_language(value) if value else value
+        return normalize_language(tag) if tag else tag
     except ValueError as fault:
         raise _refused(str(fault)) from None
 
 
-# Control characters are looked for before white space around is dropped, for tabs and line ends are both.
-
-Text = Annotated[str, AfterValidator(_text(TEXT_LIMIT)), AfterValidator(str.strip)]
-Language = Annotated[str, AfterValidator(_text(LANGUAGE_LIMIT)), AfterValidator(str.strip), AfterValidator(_language)]
+Text = Annotated[str, AfterValidator(_text)]
+Language = Annotated[str, AfterValidator(_language)]
 
 
 class _Fields(BaseModel):
@@ -101,7 +103,7 @@ class OwnerPassword(_Fields):
     def _follows_policy(cls, value: object) -> SecretStr:
         if not isinstance(value, str):
             raise _refused("must be a string")
-        _text(TEXT_LIMIT)(value)
+        _checked(value, TEXT_LIMIT)
         if value and (fault := password_fault(value)):
             raise _refused(fault)
         return SecretStr(value)

@@ -4,8 +4,8 @@ The rules follow RFC 1123 section 2.1 (letters, digits, hyphens, labels of 1 to 
 that the API sets on a domain, and without the final dot of an absolute name.
 """
 
+import random
 import re
-import secrets
 import unicodedata
 from typing import Final
 
@@ -88,10 +88,6 @@ def generate_domain(name: str, *, external_domain: str) -> str:
 
 
 def _suffix() -> str:
-    # One draw for all of it: each asks the system for random bytes.
-    drawn = secrets.randbelow(len(_SUFFIX_ALPHABET) ** SUFFIX_LENGTH)
-    characters = []
-    for _ in range(SUFFIX_LENGTH):
-        drawn, character = divmod(drawn, len(_SUFFIX_ALPHABET))
-        characters.append(_SUFFIX_ALPHABET[character])
-    return "".join(characters)
+    # To ask the system for random bytes would take longer than all else of a decision, and let go of the interpreter
+    # for each instance of a group.
+    return "".join(random.choices(_SUFFIX_ALPHABET, k=SUFFIX_LENGTH))  # noqa: S311 - it guards nothing

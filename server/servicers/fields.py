@@ -7,9 +7,12 @@ from google.protobuf.message import Message
 
 
 def fields(message: Message) -> dict[str, object]:
-    """Return the fields by their .proto names; messages are dicts, and one that is not set is absent."""
+    """Return the fields that are set, by their .proto names; messages are dicts.
+
+    A value that is its type's default (an empty string, false) is not set, as proto3 has it.
+    """
     values, messages = _names(message.DESCRIPTOR)
-    found: dict[str, object] = {name: getattr(message, name) for name in values}
+    found: dict[str, object] = {name: value for name in values if (value := getattr(message, name))}
     for name in messages:
         if message.HasField(name):
             found[name] = fields(getattr(message, name))

@@ -9,7 +9,7 @@ from zitadel.system_pb2_grpc import SystemServiceServicer
 from server.call import current_call
 from server.instances import Instances
 from server.servicers.fields import fields
-from server.servicers.replies import InstanceReplies, object_details
+from server.servicers.replies import InstanceReplies, set_details
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -32,7 +32,9 @@ class SystemServicer(SystemServiceServicer):
         call = current_call.get()
         added = await self._instances.add(fields(request), creator=call.user_id or "")
         call.instance_id = added.instance_id
-        return system_pb2.AddInstanceResponse(instance_id=added.instance_id, details=object_details(added.details))
+        response = system_pb2.AddInstanceResponse(instance_id=added.instance_id)
+        set_details(response.details, added.details)
+        return response
 
     async def GetMyInstance(
         self, request: system_pb2.GetMyInstanceRequest, context: Context
