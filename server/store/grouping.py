@@ -1,7 +1,7 @@
 """Group commit: commands that wait at the same time share one transaction.
 
 A transaction costs a sync of the disk, whatever it holds. While one runs, commands gather; when it ends, all that wait
-go into the next. Nobody waits for a group to fill.
+go into the next, with those whose callers were just answered and ask again at once. Nobody waits for a group to fill.
 """
 
 import asyncio
@@ -16,6 +16,11 @@ from server.store.interface import Recorded
 
 WAITING_LIMIT: Final = 10_000
 GROUP_LIMIT: Final = 512
+
+# Turns of the event loop before a group begins: an answer is written, the caller's next request is read, becomes a
+# task, and gets here. Begun at once, two groups alternate with half of the callers each, and 8 callers cost 269 µs of
+# the processor for an add and not 200, 128 of them 172 and not 154. A caller alone waits some 16 µs longer.
+_TURNS: Final = 4
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ class GroupCommit:
         self._running: list[tuple[Order, asyncio.Future[Recorded[Any]]]] = []
         self._wake = asyncio.Event()
         self._closed = False
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="group commit")
 
     async def execute(self, command: Command[Decided_co], creator: str) -> Recorded[Decided_co]:
@@ -58,7 +64,7 @@ class GroupCommit:
             raise StoreUnavailable("the store is closed")
         if len(self._waiting) >= self._waiting_limit:
             raise StoreUnavailable(f"{self._waiting_limit} commands wait already")
-        outcome: asyncio.Future[Recorded[Any]] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[Recorded[Any]] = self._loop.create_future()
         self._waiting.append((Order(command, creator), outcome))
         self._wake.set()
         return await outcome
@@ -72,6 +78,8 @@ class GroupCommit:
     async def _run(self) -> None:
         try:
             while await self._anything_waits():
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
                 self._running = self._next_group()
                 if self._running:
                     await self._serve(self._running)

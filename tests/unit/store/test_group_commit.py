@@ -192,7 +192,7 @@ class Gate:
 
 async def begun(*calls: Any) -> list[asyncio.Task[Recorded[Any]]]:
     tasks = [asyncio.create_task(call) for call in calls]
-    for _ in range(5):
+    for _ in range(10):
         await asyncio.sleep(0)
     return tasks
 
@@ -207,6 +207,24 @@ async def test_a_caller_who_goes_away_while_waiting_is_dropped() -> None:
     assert await first == await third == RECORDED
     await groups.close()
     assert gate.groups == [["first"], ["third"]]
+
+
+async def test_a_caller_who_asks_again_at_once_goes_along_with_those_who_wait() -> None:
+    gate = Gate()
+    groups = GroupCommit(gate.commit)
+
+    async def twice() -> None:
+        await groups.execute(Broken(), "first")
+        await groups.execute(Broken(), "first again")
+
+    first = asyncio.create_task(twice())
+    [second] = await begun(groups.execute(Broken(), "second"))
+    assert gate.groups == [["first", "second"]]
+    third = asyncio.create_task(groups.execute(Broken(), "third"))
+    gate.open.set()
+    await asyncio.gather(first, second, third)
+    await groups.close()
+    assert gate.groups == [["first", "second"], ["third", "first again"]]
 
 
 async def test_a_caller_who_goes_away_after_the_group_began_does_not_stop_it(
