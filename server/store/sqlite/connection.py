@@ -22,7 +22,14 @@ def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
     Transactions are begun by hand. Raises sqlite3.Error. https://www.sqlite.org/pragma.html#pragma_synchronous
     """
     # mode=rw: SQLite would create a missing file with the permissions of the umask.
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=busy_timeout, isolation_level=None)
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=busy_timeout,
+        isolation_level=None,
+        # Those of new instances alone are 128.
+        cached_statements=256,
+    )
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

@@ -11,7 +11,7 @@ from server.domain.events import RecordedEvent, from_payload, to_payload
 from server.domain.model import Domain, Instance, ObjectDetails
 from server.domain.projections import Change, Delete, Insert, Row, Update
 
-EVENT: Final = (
+_EVENT: Final = (
     "position",
     "instance_id",
     "aggregate_type",
@@ -39,40 +39,26 @@ INSTANCE_BY_DOMAIN: Final = f"{_INSTANCE} WHERE i.id = (SELECT instance_id FROM 
 
 Cell = str | int | None
 
-# Rows in one statement: SQLite allows 32,766 values (https://www.sqlite.org/limits.html), and ours have up to 15.
-_ROWS: Final = 128
-# Up to so many, each number has a statement of its own; beyond it powers of two, or the statements would be too many to
-# keep.
-_ANY_NUMBER: Final = 16
-
 
 def append(connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
     """Write `events` at the end of the log."""
-    cells: list[Cell] = []
-    for recorded in events:
-        cells += (
-            recorded.position,
-            recorded.instance_id,
-            recorded.event.aggregate_type,
-            recorded.aggregate_id,
-            recorded.sequence,
-            recorded.event.type,
-            to_payload(recorded.event),
-            recorded.creator,
-            recorded.created_at,
-        )
-    insert(connection, "events", EVENT, cells)
-
-
-def insert(connection: sqlite3.Connection, table: str, columns: tuple[str, ...], cells: Sequence[Cell]) -> None:
-    """Add rows to a table; `cells` are their values, row after row. Raises sqlite3.IntegrityError."""
-    # Many rows in a statement: for each statement the interpreter is let go of and waited for, up to 5 ms each time
-    # while the event loop is busy.
-    width, done = len(columns), 0
-    while left := (len(cells) - done) // width:
-        count = left if left <= _ANY_NUMBER else min(_ROWS, 1 << left.bit_length() - 1)
-        connection.execute(_insert(table, columns, count), cells[done : done + count * width])
-        done += count * width
+    connection.executemany(
+        _insert("events", _EVENT),
+        [
+            (
+                recorded.position,
+                recorded.instance_id,
+                recorded.event.aggregate_type,
+                recorded.aggregate_id,
+                recorded.sequence,
+                recorded.event.type,
+                to_payload(recorded.event),
+                recorded.creator,
+                recorded.created_at,
+            )
+            for recorded in events
+        ],
+    )
 
 
 def read_log(connection: sqlite3.Connection, after: int, limit: int) -> list[RecordedEvent]:
@@ -97,7 +83,7 @@ def apply(connection: sqlite3.Connection, change: Change) -> None:
     match change:
         case Insert(table, row):
             try:
-                connection.execute(_insert(table, tuple(row), 1), _values(row))
+                connection.execute(_insert(table, tuple(row)), _values(row))
             except sqlite3.IntegrityError:
                 if table == "domains" and has_domain(connection, domain := str(row["domain"])):
                     raise DomainTaken(domain) from None
@@ -153,9 +139,8 @@ def as_json(value: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _insert(table: str, columns: tuple[str, ...], count: int) -> str:
-    row = f"({', '.join('?' * len(columns))})"
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * count)}"  # noqa: S608
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
 
 
 @lru_cache(maxsize=256)
