@@ -73,9 +73,11 @@ def split_address(address: str) -> tuple[str, int]:
 def is_loopback(address: str) -> bool:
     """Tell whether only this machine can reach `HOST:PORT`: 127.0.0.0/8 or ::1. A name never counts."""
     try:
-        return ipaddress.ip_address(split_address(address)[0]).is_loopback
+        host = ipaddress.ip_address(split_address(address)[0])
     except ValueError:
         return False
+    # An IPv4 address in the form of IPv6 listens for IPv4. Python looks at that from 3.13 on by itself.
+    return (getattr(host, "ipv4_mapped", None) or host).is_loopback
 
 
 class _Section(BaseModel):

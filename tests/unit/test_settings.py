@@ -162,7 +162,15 @@ def test_origins_are_a_list_or_one_string(monkeypatch: pytest.MonkeyPatch, origi
 
 @pytest.mark.parametrize(
     ("address", "loopback"),
-    [("127.0.0.1:1", True), ("127.9.9.9:1", True), ("[::1]:1", True), ("0.0.0.0:1", False), ("localhost:1", False)],
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("[::ffff:127.0.0.1]:1", True),
+        ("[::ffff:192.0.2.1]:1", False),
+        ("0.0.0.0:1", False),
+        ("localhost:1", False),
+    ],
 )
 def test_loopback_is_told_by_the_address_alone(address: str, loopback: bool) -> None:
     assert is_loopback(address) == loopback

@@ -101,7 +101,7 @@ def test_only_this_machine_can_reach_it(addresses: list[str], present: bool) -> 
 
 @pytest.mark.parametrize(
     "address",
-    ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080", "localhost:8080", "example.com:1", "[::ffff:127.0.0.1]:1"],
+    ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080", "localhost:8080", "example.com:1", "[::ffff:192.0.2.1]:1"],
 )
 @pytest.mark.parametrize(("present", "says"), [(False, "it is not set"), (True, "it is there but names no user")])
 def test_where_others_can_reach_it_a_user_must_be_configured(address: str, present: bool, says: str) -> None:
