@@ -247,8 +247,8 @@ async def test_another_program_that_says_nothing_of_its_commit_is_seen_all_the_s
     with closing(sqlite3.connect(folder.database)) as program, program:
         program.execute(
             f"INSERT INTO events ({columns})"
-            " SELECT max(position) + 1, ?1, 'instance', ?1, 99, ?2, ?3, 'program', 0 FROM events",
-            (acme_id, InstanceChanged.type, to_payload(InstanceChanged("Renamed"))),
+            " SELECT max(position) + 1, ?, 'instance', ?, 99, ?, ?, 'program', 0 FROM events",
+            (acme_id, acme_id, InstanceChanged.type, to_payload(InstanceChanged("Renamed"))),
         )
         program.execute("UPDATE instances SET name = 'Renamed' WHERE id = ?", (acme_id,))
     await asyncio.sleep(2 * LOOK_EVERY)
