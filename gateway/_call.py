@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from gateway._body import read_body, read_chunks
 from gateway._context import ServicerContext
 from gateway._encoded_once import EncodedOnce
-from gateway._lifetime import GONE, Lifetime, Watches
+from gateway._lifetime import DEADLINE, GONE, Lifetime, Watches
 from gateway._metadata import read_metadata, reply_headers
 from gateway._method import Behaviour, Unreadable, call_in_thread, call_stream, is_async
 from gateway._protocol import CallProtocol, End, Exchange, to_request
@@ -150,7 +150,9 @@ class Call:
             limit = self._protocol.body_limit(self._exchange.max_message_bytes)
             body = self._body = await read_body(self._receive, self._exchange.head, limit)
             self._lifetime.received()
-            return self._decoded(self._protocol.read_unary(self._exchange, body), handler)
+            request = self._decoded(self._protocol.read_unary(self._exchange, body), handler)
+            # What is not begun by then need not be.
+            return Unreadable(DEADLINE) if self._lifetime.is_late() else request
         except Refused as refusal:
             if refusal.status is GONE:
                 self._lifetime.end_without_cancel(GONE)

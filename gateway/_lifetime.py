@@ -1,6 +1,7 @@
 """What ends a call from outside: its deadline, a body that does not arrive, a caller that goes away."""
 
 import asyncio
+import time
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -97,6 +98,10 @@ class Lifetime:
         self.deadline = self._loop.time() + seconds
         if seconds < _FAR:
             self._deadline_timer = self._loop.call_later(seconds, self.end, DEADLINE)
+
+    def is_late(self) -> bool:
+        """Tell whether the deadline has passed, also where the event loop has not come to its timer yet."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def remaining(self) -> float | None:
         """Give the seconds until the deadline, never negative; None without one."""
