@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -32,8 +33,9 @@ SIZES: Final = (100, 10_000, 1_000_000)
 ALWAYS: Final = SIZES[:2]
 CONNECTIONS: Final = 16
 CALLERS: Final = 128
-# So many instances are asked for in turn, from all over the database.
-ASKED_FOR: Final = 5_000
+# So many instances are asked for in turn, from all over the database: as many as the smallest has, and many.
+FEW: Final = SIZES[0]
+MANY: Final = 5_000
 MIB: Final = 1 / 2**20
 START: Final = "start"
 MEMORY: Final = "memory"
@@ -41,10 +43,14 @@ _EVERY: Final = 0.005
 _FIRST_DOMAIN: Final = custom_domain(0)
 
 FIRST: Final = "first_reads_per_second"
+OF_MANY: Final = "reads_of_many_per_second"
+CPU_OF_MANY: Final = "cpu_per_read_of_many"
 READ_COLUMNS: Final = (
-    Column(RATE, "reads/s"),
+    Column(RATE, f"reads/s of {FEW}"),
     Column(CPU, "CPU µs/read", scale=1e6),
     Column("p99", "p99, ms", 2, scale=1e3),
+    Column(OF_MANY, f"reads/s of {MANY:,}"),
+    Column(CPU_OF_MANY, "CPU µs/read", scale=1e6),
     Column(FIRST, "first reads/s"),
 )
 START_COLUMNS: Final = (Column(START, "start to first answer, s", 2), Column(MEMORY, "memory, MiB", scale=MIB))
@@ -106,13 +112,7 @@ def growth(bench: Bench) -> list[Table]:
                         kind[size].absent = str(reason)
                     else:
                         kind[size].failed.append(str(reason))
-        adding = {size: Adding(each, {}) for size, (_, each) in running.items()}
-        reading = {size: _Reading(each, size) for size, (_, each) in running.items()}
-        for number in range(bench.rounds):
-            for size in running:
-                note(bench, rows["reads"][size], number, partial(reading[size].measure, bench.seconds))
-            for size in running:
-                note(bench, rows["adds"][size], number, partial(adding[size].measure, CALLERS, bench.seconds))
+        _measure(bench, rows, {size: each for size, (_, each) in running.items()})
     first = wire.instance_of(instance_name(0), 2)
     for number in range(bench.rounds):
         for size, (server, _) in running.items():
@@ -127,8 +127,9 @@ def growth(bench: Bench) -> list[Table]:
             list(rows["reads"].values()),
             [many],
             [Aim(many, few, at_least=0.95)],
-            f"JSON, {CONNECTIONS} connections, up to {ASKED_FOR:,} different instances in turn. "
-            "First reads are of instances that nobody has asked for since the start, so nothing remembers them.",
+            f"JSON, {CONNECTIONS} connections, {FEW} instances from all over the database in turn, and {MANY:,}, whose "
+            "replies are more than the processor's caches hold. First reads are of instances that nobody has asked for "
+            "since the start, so nothing remembers them.",
             CPU,
         ),
         Table(
@@ -153,6 +154,23 @@ def growth(bench: Bench) -> list[Table]:
     ]
 
 
+def _measure(bench: Bench, rows: dict[str, dict[int, Row]], running: dict[int, Running]) -> None:
+    adding = {size: Adding(each, {}) for size, each in running.items()}
+    reading = {size: _Reading(each, size) for size, each in running.items()}
+    for number in range(bench.rounds):
+        for size, row in rows["reads"].items():
+            if size in reading:
+                note(bench, row, number, partial(reading[size].few, bench.seconds))
+        for size, row in rows["adds"].items():
+            if size in adding:
+                note(bench, row, number, partial(adding[size].measure, CALLERS, bench.seconds))
+    # After all of those: what is remembered of many takes room in the processor's caches, and the smallest has no many.
+    for number in range(bench.rounds):
+        for size, row in rows["reads"].items():
+            if size in reading and size > FEW:
+                note(bench, row, number, partial(reading[size].many, bench.seconds))
+
+
 class _Reading:
     """Reads instances from all over a database."""
 
@@ -162,26 +180,37 @@ class _Reading:
         self._rate = 0.0
         self._passes = 0
 
-    def measure(self, seconds: float) -> Figures:
-        """Read for about so many seconds, each instance over and over; before that twice, new ones while there are."""
-        step = max(1, self._size // ASKED_FOR)
-        first = self._passes % step
-        values = [custom_domain(number) for number in range(first, self._size, step)][:ASKED_FOR]
-        headers = {**self._running.headers, wire.INSTANCE_HOST: VARIED}
-        group = Group("reads", wire.JSON.with_headers(headers), CONNECTIONS, len(values), values)
-        once = self._read(group)
-        figures = {FIRST: once.rate} if self._passes < step else {}
-        self._passes += 1
-        # What is read for the first time is remembered, and for the second time in the form in which it is asked for.
-        self._read(group)
-        group = group.of(int(max(len(values), (self._rate or once.rate) * seconds)))
-        before = self._running.cpu()
-        again = self._read(group)
-        cpu = (self._running.cpu() - before) / group.calls
-        self._rate = again.rate
-        return {RATE: again.rate, CPU: cpu, "p99": again.p99, **figures}
+    def few(self, seconds: float) -> Figures:
+        """Read for about so many seconds the same few instances over and over."""
+        values = [custom_domain(number) for number in range(0, self._size, self._size // FEW)]
+        made, cpu = self._over_and_over(values, seconds)
+        return {RATE: made.rate, CPU: cpu, "p99": made.p99}
 
-    def _read(self, group: Group) -> varied.Outcome:
+    def many(self, seconds: float) -> Figures:
+        """Read for about so many seconds many instances over and over; each time others, while there are."""
+        step = max(1, self._size // MANY)
+        # One on: the first of all are among the few.
+        first = (self._passes + 1) % step
+        values = [custom_domain(number) for number in range(first, self._size, step)][:MANY]
+        figures = {FIRST: self._read(values, len(values)).rate} if self._passes < step else {}
+        self._passes += 1
+        made, cpu = self._over_and_over(values, seconds)
+        return {OF_MANY: made.rate, CPU_OF_MANY: cpu, **figures}
+
+    def _over_and_over(self, values: Sequence[str], seconds: float) -> tuple[varied.Outcome, float]:
+        """Read for about so many seconds; return what came of it, and the processor seconds of one read."""
+        # What is read for the first time is remembered, and for the second time in the form in which it is asked for.
+        self._read(values, len(values))
+        once = self._read(values, len(values))
+        calls = int(max(len(values), (self._rate or once.rate) * seconds))
+        before = self._running.cpu()
+        made = self._read(values, calls)
+        self._rate = made.rate
+        return made, (self._running.cpu() - before) / calls
+
+    def _read(self, values: Sequence[str], calls: int) -> varied.Outcome:
+        headers = {**self._running.headers, wire.INSTANCE_HOST: VARIED}
+        group = Group("reads", wire.JSON.with_headers(headers), CONNECTIONS, calls, values)
         return varied.run(self._running.addresses["json"], [group])["reads"]
 
 
