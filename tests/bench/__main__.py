@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--case", action="append", choices=list(CASES), help="one case; may be given again")
     parser.add_argument("--only", action="append", default=[], help="contenders whose name has this in it alone")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="about how long a round of a contender takes")
     parser.add_argument("--short", action="store_true", help="one short round, to see that all of it runs")
     parser.add_argument("--instances", type=int, action="append", default=[], help="databases of more sizes")
