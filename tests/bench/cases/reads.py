@@ -1,5 +1,6 @@
 """Reads beside adds, and reads with a thousand tokens: loads whose requests differ."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -77,28 +78,38 @@ def _reads(bench: Bench, entrant: Entrant, rates: dict[str, float], *, adding: b
 
 
 def tokens(bench: Bench) -> list[Table]:
-    """Measure reads with one token, with a thousand that take turns, and such as repeat none."""
+    """Measure reads with one token, with a thousand that take turns, and such as repeat none; these also with peers."""
     one, many = Row("one token"), Row(f"{TOKENS:,} tokens")
     agent, origin = Row("one token, each call by another user-agent"), Row("one token, each call from another origin")
-    with entrants(bench, [lineup.OURS], "json") as (rows, found):
+    with entrants(bench, [lineup.OURS, lineup.FASTAPI, lineup.CONNECTRPC, lineup.GRPC_GATEWAY], "json") as (
+        started,
+        found,
+    ):
+        turns: list[tuple[Row, Callable[[], Figures]]] = []
         for entrant in found:
-            assert entrant.running.data is not None
+            varying = partial(_varying, bench, entrant, {})
+            if entrant.running.data is None:
+                turns.append((entrant.row, partial(varying, "origin", None)))
+                continue
             bearers = [f"Bearer {token}" for token in ours.tokens(entrant.running.data, TOKENS)]
-            rates: dict[str, float] = {}
-            for number in range(bench.rounds):
-                note(bench, one, number, partial(_varying, bench, entrant, rates, "authorization", bearers[:1]))
-                note(bench, many, number, partial(_varying, bench, entrant, rates, "authorization", bearers))
-                note(bench, agent, number, partial(_varying, bench, entrant, rates, "user-agent", None))
-                note(bench, origin, number, partial(_varying, bench, entrant, rates, "origin", None))
+            turns += [
+                (one, partial(varying, "authorization", bearers[:1])),
+                (many, partial(varying, "authorization", bearers)),
+                (agent, partial(varying, "user-agent", None)),
+                (origin, partial(varying, "origin", None)),
+            ]
+        for number in range(bench.rounds):
+            for row, measure in turns:
+                note(bench, row, number, measure)
     text = (
         f"JSON, {CONNECTIONS} connections; all tokens have been seen before. This server repeats its answer to a call "
         "that it has seen, as in all other tables. The user-agent decides nothing, so calls that differ in it alone "
-        "are repeated too; the origin does, and such calls are made in full."
+        "are repeated too; the origin does, and such calls are made in full. Peers make all calls in full."
     )
-    rows = _or_why(rows, [one, many, agent, origin])
+    ours_alone = [row for row in started if row.name == lineup.OURS.name]
+    rows = _or_why(ours_alone, [one, many, agent, origin]) + [row for row in started if row not in ours_alone]
     columns = (*COLUMNS, *_TIMES)
-    others = [many.name, agent.name, origin.name]
-    return [Table("tokens", "Reads that differ from each other", RATE, columns, rows, others, text=text)]
+    return [Table("tokens", "Reads that differ from each other", RATE, columns, rows, [origin.name], text=text)]
 
 
 def _varying(
