@@ -12,6 +12,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http/httputil"
 	"os"
 	"slices"
 	"strconv"
@@ -173,25 +174,51 @@ func read(reader *bufio.Reader, expected int) error {
 			break
 		}
 		name, value, _ := strings.Cut(string(line), ":")
-		if strings.EqualFold(name, "content-length") {
+		switch {
+		case strings.EqualFold(name, "content-length"):
 			if length, err = strconv.Atoi(strings.TrimSpace(value)); err != nil {
 				return err
 			}
+		case strings.EqualFold(name, "transfer-encoding") && strings.TrimSpace(value) == "chunked":
+			length = inChunks
 		}
 	}
-	if length < 0 {
-		return fmt.Errorf("a reply without its length")
+	isGood := strings.HasPrefix(status, "HTTP/1.1 200")
+	if isGood && length >= 0 && (expected == 0 || length == expected) {
+		_, err = reader.Discard(length)
+		return err
 	}
-	if !strings.HasPrefix(status, "HTTP/1.1 200") {
-		body := make([]byte, length)
-		_, _ = io.ReadFull(reader, body)
+	body, err := readBody(reader, length)
+	if err != nil {
+		return err
+	}
+	if !isGood {
 		return fmt.Errorf("%s: %.200s", strings.TrimSpace(status), body)
 	}
-	if expected != 0 && length != expected {
-		return fmt.Errorf("a reply of %d bytes, not %d", length, expected)
+	if expected != 0 && len(body) != expected {
+		return fmt.Errorf("a reply of %d bytes, not %d", len(body), expected)
 	}
-	_, err = reader.Discard(length)
-	return err
+	return nil
+}
+
+const inChunks = -2
+
+func readBody(reader *bufio.Reader, length int) ([]byte, error) {
+	switch {
+	case length >= 0:
+		body := make([]byte, length)
+		_, err := io.ReadFull(reader, body)
+		return body, err
+	case length == inChunks:
+		body, err := io.ReadAll(httputil.NewChunkedReader(reader))
+		if err == nil {
+			// The empty line behind the last chunk; trailers would make the next reply one that is none.
+			_, err = reader.ReadSlice('\n')
+		}
+		return body, err
+	default:
+		return nil, fmt.Errorf("a reply without its length")
+	}
 }
 
 func (t *tally) sum(seconds float64) outcome {
