@@ -152,7 +152,7 @@ class Call:
             self._lifetime.received()
             request = self._decoded(self._protocol.read_unary(self._exchange, body), handler)
             # What is not begun by then need not be.
-            return Unreadable(DEADLINE) if self._lifetime.is_late() else request
+            return Unreadable(DEADLINE) if self._lifetime.remaining() == 0 else request
         except Refused as refusal:
             if refusal.status is GONE:
                 self._lifetime.end_without_cancel(GONE)

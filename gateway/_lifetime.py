@@ -99,13 +99,10 @@ class Lifetime:
         if seconds < _FAR:
             self._deadline_timer = self._loop.call_later(seconds, self.end, DEADLINE)
 
-    def is_late(self) -> bool:
-        """Tell whether the deadline has passed, also where the event loop has not come to its timer yet."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
     def remaining(self) -> float | None:
         """Give the seconds until the deadline, never negative; None without one."""
-        return None if self.deadline is None else max(0.0, self.deadline - self._loop.time())
+        # The loop's own time stands still between two of its turns.
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     def received(self) -> None:
         """Say that the whole body is there: from now on only a caller that goes away can be received."""

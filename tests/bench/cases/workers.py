@@ -8,6 +8,7 @@ from tests.bench import lineup, ours, varied
 from tests.bench.bench import RATE, Bench, Entrant, entrants, in_turn
 from tests.bench.figures import Aim, Column, Figures, Row, Table
 from tests.bench.ours import Ours
+from tests.bench.unmeasured import Failed
 from tests.bench.varied import VARIED, Group, never_sent_before
 from tests.bench.wire import Call
 
@@ -31,7 +32,11 @@ def run(bench: Bench) -> list[Table]:
         def reads(entrant: Entrant) -> Figures:
             call = entrant.target.call.with_headers({"origin": VARIED})
             group = Group("calls", call, CONNECTIONS, reply=entrant.target.reply)
-            return _load(bench, group, [entrant, *first] if entrant.row.name == APART else [entrant])
+            if entrant.row.name != APART:
+                return _load(bench, group, [entrant])
+            if not first:
+                raise Failed(f"it is loaded together with {ONE}, which is not there")
+            return _load(bench, group, [entrant, *first])
 
         def repeated(entrant: Entrant) -> Figures:
             return _load(bench, Group("calls", entrant.target.call, CONNECTIONS, reply=entrant.target.reply), [entrant])
