@@ -193,6 +193,9 @@ def _refuses(address: str) -> bool:
         socket.create_connection(address_of(address), timeout=10).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        # It had not been accepted yet when the socket that it waited in was closed.
+        return False
     return False
 
 
