@@ -19,7 +19,7 @@ from zitadel import admin_pb2
 
 from tests.bench import h2load, lineup, machine, page, report, wire
 from tests.bench.bench import Bench
-from tests.bench.cases import adds, growth, latency, reads, throughput, workers
+from tests.bench.cases import adds, growth, latency, pythons, reads, throughput, workers
 from tests.bench.figures import Table
 from tests.bench.places import BUILD, ROOT
 from tests.bench.unmeasured import Absent, Failed
@@ -34,6 +34,7 @@ _OTHERS: Final[Mapping[str, Case]] = {
     "start": growth.start,
     "instances": growth.growth,
     "workers": workers.run,
+    "pythons": pythons.run,
 }
 CASES: Final[Mapping[str, Case]] = {
     **{protocol: partial(throughput.run, protocol=protocol) for protocol in lineup.SHAPES},
@@ -70,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="about how long a round of a contender takes")
     parser.add_argument("--short", action="store_true", help="one short round, to see that all of it runs")
     parser.add_argument("--instances", type=int, action="append", default=[], help="databases of more sizes")
+    parser.add_argument(
+        "--python", type=Path, action="append", default=[], help="another Python to measure this server by"
+    )
     given = parser.parse_args(arguments)
     if given.short:
         given.rounds, given.seconds = 1, 0.3
@@ -92,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reply_file=reply_file,
             instances=given.instances,
             only=given.only,
+            pythons=given.python,
         )
         cases = {name: CASES[name] for name in given.case} if given.case else ALL
         for name, case in cases.items():

@@ -31,6 +31,7 @@ class Bench:
     reply_file: Path
     instances: Sequence[int] = ()
     only: Sequence[str] = ()
+    pythons: Sequence[Path] = ()
 
     def say(self, text: str) -> None:
         """Tell whoever waits what is going on."""

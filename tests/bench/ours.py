@@ -35,6 +35,7 @@ class Ours:
 
     The instance is asked for by its `domain`. Without `data` the folder is new, with one instance; otherwise it is that
     folder itself, and what is added stays there. `native` has gRPC on the listener of its own, not on the HTTP port.
+    `command` is that of another environment than `make` sets up.
     """
 
     name: str
@@ -44,12 +45,13 @@ class Ours:
     data: Path | None = None
     domain: str = DOMAIN
     calls: Mapping[str, Call] = field(default_factory=lambda: _ON_THE_PORT)
+    command: Path = INSTANCED
 
     @contextmanager
     def run(self, place: Place) -> Iterator[Running]:
         """Start it and stop it at the end; it answers."""
         data = self.data or Path(tempfile.mkdtemp(prefix="data-", dir=place.folder)) / "data"
-        command = [str(INSTANCED), "serve", "--data", str(data), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        command = [str(self.command), "serve", "--data", str(data), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
         command += self.arguments
         log = log_of(place, self.name)
         with process(command, log, stdout=subprocess.PIPE) as started:

@@ -112,6 +112,11 @@ def tokens(bench: Bench) -> list[Table]:
     return [Table("tokens", "Reads that differ from each other", RATE, columns, rows, [origin.name], text=text)]
 
 
+def read_from_other_origins(bench: Bench, entrant: Entrant, rates: dict[str, float]) -> Figures:
+    """Read from another origin in each call, so that none repeats another; `rates` keeps what was measured."""
+    return _varying(bench, entrant, rates, "origin", None)
+
+
 def _varying(
     bench: Bench, entrant: Entrant, rates: dict[str, float], header: str, taking_turns: list[str] | None
 ) -> Figures:
