@@ -68,7 +68,7 @@ def run(bench: Bench) -> list[Table]:
         rows.append(Row(OTHERS, absent='make bench PYTHONS="python3.14 …" measures them too', optional=True))
     text = (
         f"JSON: reads over {CONNECTIONS} connections that repeat another, the same from another origin each so that "
-        f"they are made in full, adds by {CALLERS} callers; memory is what is resident at the end of each round."
+        f"they are made in full, adds by {CALLERS} callers; memory is what is resident meanwhile."
     )
     ours = [rows[0].name]
     return [Table("pythons", "By version and build of Python", RATE, COLUMNS, rows, ours, text=text)]
