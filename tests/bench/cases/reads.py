@@ -87,7 +87,7 @@ def tokens(bench: Bench) -> list[Table]:
     ):
         turns: list[tuple[Row, Callable[[], Figures]]] = []
         for entrant in found:
-            varying = partial(_varying, bench, entrant, {})
+            varying = partial(read_varying, bench, entrant, {})
             if entrant.running.data is None:
                 turns.append((entrant.row, partial(varying, "origin", None)))
                 continue
@@ -112,15 +112,13 @@ def tokens(bench: Bench) -> list[Table]:
     return [Table("tokens", "Reads that differ from each other", RATE, columns, rows, [origin.name], text=text)]
 
 
-def read_from_other_origins(bench: Bench, entrant: Entrant, rates: dict[str, float]) -> Figures:
-    """Read from another origin in each call, so that none repeats another; `rates` keeps what was measured."""
-    return _varying(bench, entrant, rates, "origin", None)
-
-
-def _varying(
+def read_varying(
     bench: Bench, entrant: Entrant, rates: dict[str, float], header: str, taking_turns: list[str] | None
 ) -> Figures:
-    """Read with values of a header that take turns; without any given, with another one in each call."""
+    """Read with values of a header that take turns; without any given, with another one in each call.
+
+    `rates` is the entrant's, and keeps between rounds how fast it was.
+    """
     call = entrant.target.call
     call = replace(call, headers={**call.headers, header: VARIED})
     group = Group("reads", call, CONNECTIONS, reply=entrant.target.reply)

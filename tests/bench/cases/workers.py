@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.bench import lineup, ours, varied
 from tests.bench.bench import RATE, Bench, Entrant, entrants, in_turn
+from tests.bench.cases.growth import MEMORY, MIB
 from tests.bench.figures import Aim, Column, Figures, Row, Table
 from tests.bench.ours import Ours
 from tests.bench.unmeasured import Failed
@@ -20,7 +21,6 @@ TWO: Final = f"{lineup.OURS.name}, 2 workers"
 # What two processes that share nothing come to on this machine.
 APART: Final = f"{lineup.OURS.name}, 2 servers of 1 worker"
 PER_CPU: Final = "calls_per_cpu_second"
-MEMORY: Final = "memory"
 
 
 def run(bench: Bench) -> list[Table]:
@@ -54,7 +54,7 @@ def run(bench: Bench) -> list[Table]:
     columns = (
         Column(RATE, "calls/s"),
         Column(PER_CPU, "calls per CPU second"),
-        Column(MEMORY, "memory, MiB", scale=2**-20),
+        Column(MEMORY, "memory, MiB", scale=MIB),
     )
     aims = (Aim(TWO, ONE, at_least=1.3), Aim(TWO, ONE, at_least=0.9, figure=PER_CPU, base=PER_CPU))
     memory = "memory is that of all processes, what they share counted once"
