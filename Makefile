@@ -60,7 +60,7 @@ BENCH := build/bench/venv
 
 $(BENCH)/setup: requirements/bench.txt | $(VENV)/python
 	@echo "setting up $(BENCH) ..." >&2
-	@mkdir -p build/bench && $(PYTHON) -m venv $(BENCH)
+	@mkdir -p build/bench && $(BIN)/python -m venv $(BENCH)
 	@$(BENCH)/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/bench.txt
 	@touch $@
 
